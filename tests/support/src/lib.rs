@@ -1,0 +1,2 @@
+//! Peers for the tests of Pando.
+#![forbid(unsafe_code)]
