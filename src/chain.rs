@@ -1,0 +1,361 @@
+//! The contract that every plugin keeps.
+//!
+//! A query travels as an [`Exchange`] along the plugins of its server block.
+//! Each plugin answers, or passes the exchange on with [`Next::serve`] and
+//! may look at the reply, or change it, when that comes back. The semantics
+//! are those of CoreDNS's `ServeDNS`, with one simplification: a reply is
+//! not written to a socket by the plugin that makes it but stands in the
+//! exchange until the whole chain has returned.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::clock::Tick;
+use crate::wire::{Ede, Name, Rcode, Reply, Request};
+
+/// One stage on the way of a query.
+///
+/// Plugins are shared by all workers and live as long as the configuration
+/// that made them. What a plugin must keep per worker it keeps in a
+/// thread-local of its own.
+pub trait Plugin: Send + Sync + 'static {
+    /// The directive's name, as in the Corefile.
+    fn name(&self) -> &'static str;
+
+    /// Answers the exchange or passes it on.
+    ///
+    /// The future is polled at once and in place. It runs on one worker from
+    /// its beginning to its end, so it need not be `Send`; it must not block.
+    /// A plugin with nothing to do returns `next.serve(exchange)` itself and
+    /// costs no allocation.
+    fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a>;
+
+    /// Whether it can answer yet, for the `ready` plugin. `None`: it has no
+    /// opinion and never delays readiness.
+    fn ready(&self) -> Option<bool> {
+        None
+    }
+
+    /// The zones that it can hand out whole, for the `transfer` plugin.
+    fn transferer(&self) -> Option<&dyn Transferer> {
+        None
+    }
+
+    /// What it knows about a query before the chain runs, for `log`, `view`
+    /// and `rewrite`: values of labels such as `kubernetes/namespace`.
+    fn metadata(&self, _exchange: &Exchange, _label: &str) -> Option<String> {
+        None
+    }
+}
+
+/// A reply on its way.
+pub type Serving<'a> = Pin<Box<dyn Future<Output = Served> + 'a>>;
+
+/// What a plugin returns: a response code, or a failure that `errors` logs.
+///
+/// As in CoreDNS the code counts only if no reply was written: the server
+/// then answers SERVFAIL, REFUSED, FORMERR and NOTIMP with an empty reply
+/// and takes any other code to mean that the client gets no answer.
+pub type Served = Result<Rcode, Failure>;
+
+/// Why a query failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The code for the client if nothing was written.
+    pub rcode: Rcode,
+    /// What `errors` logs.
+    pub message: Cow<'static, str>,
+}
+
+impl Failure {
+    /// A failure of ours: SERVFAIL.
+    pub fn servfail(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Rcode::SERVFAIL, message)
+    }
+
+    /// A failure with a response code of its own.
+    pub fn new(rcode: Rcode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            rcode,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What remains of the chain behind a plugin.
+#[derive(Clone, Copy)]
+pub struct Next<'a> {
+    rest: &'a [Arc<dyn Plugin>],
+    caller: &'static str,
+}
+
+impl<'a> Next<'a> {
+    /// The whole chain of a server block.
+    pub fn new(chain: &'a [Arc<dyn Plugin>]) -> Self {
+        Self {
+            rest: chain,
+            caller: "",
+        }
+    }
+
+    /// Passes the exchange on. At the end of the chain that is a failure, as
+    /// in CoreDNS: nobody was there to answer.
+    pub fn serve(self, exchange: &'a mut Exchange) -> Serving<'a> {
+        match self.rest.split_first() {
+            Some((plugin, rest)) => {
+                let caller = plugin.name();
+                plugin.serve(exchange, Next { rest, caller })
+            }
+            None => {
+                let caller = self.caller;
+                Box::pin(async move {
+                    Err(Failure::servfail(format!(
+                        "plugin/{caller}: no next plugin found"
+                    )))
+                })
+            }
+        }
+    }
+
+    /// The plugins behind the caller, nearest first.
+    pub fn plugins(&self) -> &'a [Arc<dyn Plugin>] {
+        self.rest
+    }
+}
+
+/// How a client reached us.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Proto {
+    /// A datagram.
+    Udp,
+    /// A stream.
+    Tcp,
+}
+
+impl Proto {
+    /// The word that logs and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// One query and the answer in the making.
+pub struct Exchange {
+    /// What was asked, with the changes that plugins have made.
+    pub request: Request,
+    /// The answer. Plugins reach it through [`Exchange::answer`] and
+    /// [`Exchange::reply`], so that it is known whether there is one.
+    reply: Reply,
+    written: bool,
+    /// Who asks.
+    pub client: SocketAddr,
+    /// The address that was asked.
+    pub local: SocketAddr,
+    /// How the client reached us.
+    pub proto: Proto,
+    /// When the query arrived; the clock of its batch.
+    pub arrived: Tick,
+    /// The server block that the query belongs to, once it is known.
+    pub block: Option<Arc<BlockInfo>>,
+    /// EDNS options that the reply may echo beyond the usual ones.
+    pub echoed_options: SmallVec<[u16; 2]>,
+    /// Metadata that plugins attach on the way, such as `forward/upstream`.
+    pub metadata: SmallVec<[(&'static str, String); 1]>,
+    /// Where messages before the last one go, when a reply is a stream of
+    /// them (AXFR); `None` where the transport has no room for that.
+    pub stream: Option<tokio::sync::mpsc::Sender<Vec<u8>>>,
+    /// How the server asks itself.
+    pub resolver: Option<Rc<dyn Resolver>>,
+    /// How many lookups of our own led here: bounds self-made loops.
+    pub depth: u8,
+}
+
+/// What metrics and plugins want to know of the server block of a query.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BlockInfo {
+    /// The listener, as the `server` label of metrics: `dns://:53`.
+    pub server: String,
+    /// The block's zones, longest first.
+    pub zones: Vec<crate::wire::NameBuf>,
+    /// The view's name; empty where there is none.
+    pub view: String,
+}
+
+impl BlockInfo {
+    /// The most specific zone of the block that the name is under.
+    pub fn zone_of(&self, name: Name<'_>) -> Option<&crate::wire::NameBuf> {
+        self.zones.iter().find(|zone| name.is_under(zone.name()))
+    }
+}
+
+/// Runs an exchange through the whole server that it came in by: zone match, view, chain.
+pub trait Resolver {
+    /// Serves `exchange`; afterwards its reply stands in it, or it got none.
+    fn resolve<'a>(&'a self, exchange: &'a mut Exchange) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+}
+
+/// Lookups of our own nest at most this deep: CNAME chains across plugins.
+const MAX_DEPTH: u8 = 16;
+
+impl Exchange {
+    /// An exchange to be filled again and again.
+    pub fn new(client: SocketAddr, local: SocketAddr, proto: Proto) -> Self {
+        Self {
+            request: Request::new(),
+            reply: Reply::new(),
+            written: false,
+            client,
+            local,
+            proto,
+            arrived: Tick::default(),
+            block: None,
+            echoed_options: SmallVec::new(),
+            metadata: SmallVec::new(),
+            stream: None,
+            resolver: None,
+            depth: 0,
+        }
+    }
+
+    /// Makes it ready for the next query: no reply, no metadata, no block.
+    pub fn reset(&mut self) {
+        self.written = false;
+        self.block = None;
+        self.echoed_options.clear();
+        self.metadata.clear();
+        self.stream = None;
+        self.depth = 0;
+    }
+
+    /// Begins the answer to the request as it now stands; what was written before is dropped.
+    pub fn answer(&mut self) -> &mut Reply {
+        self.written = true;
+        self.reply.start(&self.request);
+        &mut self.reply
+    }
+
+    /// The request and a fresh answer to it, to read the one while writing the other.
+    pub fn request_and_answer(&mut self) -> (&Request, &mut Reply) {
+        self.written = true;
+        self.reply.start(&self.request);
+        (&self.request, &mut self.reply)
+    }
+
+    /// Takes over a message from elsewhere as the answer; see [`Reply::adopt`].
+    /// On an error there is no answer.
+    pub fn adopt(&mut self, message: &[u8]) -> Result<&mut Reply, crate::wire::Error> {
+        self.written = false;
+        self.reply.adopt(message, &self.request)?;
+        self.written = true;
+        Ok(&mut self.reply)
+    }
+
+    /// The answer, if one was written.
+    pub fn reply(&self) -> Option<&Reply> {
+        self.written.then_some(&self.reply)
+    }
+
+    /// The answer, for a change.
+    pub fn reply_mut(&mut self) -> Option<&mut Reply> {
+        self.written.then_some(&mut self.reply)
+    }
+
+    /// The request and the answer that was written, for changes to both.
+    pub fn parts_mut(&mut self) -> (&mut Request, Option<&mut Reply>) {
+        (&mut self.request, self.written.then_some(&mut self.reply))
+    }
+
+    /// Drops the answer: the client gets none unless another is written.
+    pub fn discard(&mut self) {
+        self.written = false;
+    }
+
+    /// Exchanges the answer, written or not, with that of another exchange.
+    pub fn swap_reply(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.reply, &mut other.reply);
+        std::mem::swap(&mut self.written, &mut other.written);
+    }
+
+    /// An exchange of our own on behalf of this client: another name and
+    /// type, the same flags, EDNS, addresses and transport.
+    pub fn derive(&self, name: Name<'_>, qtype: u16) -> Self {
+        let mut derived = Self::new(self.client, self.local, self.proto);
+        derived.request.ask_as(&self.request, name, qtype);
+        derived.arrived = self.arrived;
+        derived.block.clone_from(&self.block);
+        derived.resolver.clone_from(&self.resolver);
+        derived.depth = self.depth + 1;
+        derived
+    }
+
+    /// Asks the server itself, all plugins included, for another name: the
+    /// target of a CNAME, an ExternalName, the A beside an AAAA.
+    ///
+    /// `None`: no answer came, or lookups nest too deeply.
+    pub async fn lookup(&self, name: Name<'_>, qtype: u16) -> Option<Reply> {
+        let resolver = self.resolver.clone()?;
+        if self.depth >= MAX_DEPTH {
+            return None;
+        }
+        let mut derived = self.derive(name, qtype);
+        resolver.resolve(&mut derived).await;
+        derived.written.then_some(derived.reply)
+    }
+
+    /// Says why the answer is what it is, if there is an answer.
+    pub fn explain(&mut self, ede: Ede) {
+        if let Some(reply) = self.reply_mut() {
+            reply.set_ede(ede);
+        }
+    }
+
+    /// The most octets that a reply may have on this transport.
+    pub fn limit(&self) -> usize {
+        match self.proto {
+            Proto::Tcp => crate::wire::MAX_MESSAGE,
+            Proto::Udp => self.request.edns().map_or(crate::wire::MIN_UDP, |edns| {
+                usize::from(edns.udp_size).max(crate::wire::MIN_UDP)
+            }),
+        }
+    }
+
+    /// Makes the answer ready to be sent and returns its octets; see [`Reply::finish`].
+    pub fn finish(&mut self) -> Option<&[u8]> {
+        if !self.written {
+            return None;
+        }
+        let limit = self.limit();
+        Some(
+            self.reply
+                .finish(&self.request, limit, &self.echoed_options),
+        )
+    }
+}
+
+/// A zone that can be handed out whole (RFC 5936).
+pub trait Transferer: Send + Sync {
+    /// The records of `zone` in transfer order, SOA first and last, for a
+    /// client whose copy has `serial` (IXFR) or none (AXFR). A client that is
+    /// up to date gets the SOA alone. `None`: not my zone.
+    fn transfer(
+        &self,
+        zone: Name<'_>,
+        serial: Option<u32>,
+    ) -> Option<Box<dyn Iterator<Item = crate::wire::Record> + Send + '_>>;
+}

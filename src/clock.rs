@@ -1,0 +1,43 @@
+//! Time on the way of a query: read once a batch, not once a query.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+thread_local! {
+    static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// A moment as the worker last read it.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Tick(Option<Instant>);
+
+impl Tick {
+    /// How long ago `earlier` was; zero if either moment was never read.
+    pub fn since(self, earlier: Self) -> Duration {
+        match (self.0, earlier.0) {
+            (Some(now), Some(then)) => now.saturating_duration_since(then),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The moment itself.
+    pub fn instant(self) -> Option<Instant> {
+        self.0
+    }
+}
+
+/// The time as this worker last read it; reads it where nobody has yet.
+pub fn now() -> Tick {
+    NOW.with(|now| match now.get() {
+        Some(instant) => Tick(Some(instant)),
+        None => refresh(),
+    })
+}
+
+/// Reads the clock. Workers call this when they wake, not per query.
+#[allow(clippy::disallowed_methods)]
+pub fn refresh() -> Tick {
+    let instant = Some(Instant::now());
+    NOW.with(|now| now.set(instant));
+    Tick(instant)
+}

@@ -1,0 +1,248 @@
+//! The plugins: one file or folder per Corefile directive, and the one ordered list of them all.
+//!
+//! A directive becomes a stage of the chain in two steps. `parse` is pure: it
+//! turns tokens into a [`Spec`], what the user wrote, or an error worth
+//! reading. [`Spec::build`] opens files and starts watches, and either
+//! contributes to the block under construction or fails, and then nothing of
+//! the new configuration comes into force.
+//!
+//! Adding a plugin touches its own file and one line of [`ORDER`].
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::chain::Plugin;
+use crate::wire::NameBuf;
+
+mod whoami;
+
+/// A directive that Pando implements.
+#[derive(Debug)]
+pub struct Definition {
+    /// The word in the Corefile.
+    pub name: &'static str,
+    /// Reads all occurrences of the directive in one server block. The error
+    /// needs no `plugin/NAME: ` in front: the caller adds it.
+    pub parse: fn(&corefile::Directive, &Block) -> Result<Box<dyn Spec>, corefile::Error>,
+}
+
+/// What a directive says, before anything was opened or looked up.
+pub trait Spec: fmt::Debug + Send {
+    /// Makes it real.
+    fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError>;
+}
+
+/// Every directive of CoreDNS 1.14.7 in the order of its chain (plugin.cfg).
+///
+/// `None`: known, refused by name as not supported yet.
+pub static ORDER: [(&str, Option<&Definition>); 60] = [
+    ("root", None),
+    ("metadata", None),
+    ("geoip", None),
+    ("cancel", None),
+    ("proxyproto", None),
+    ("quic", None),
+    ("grpc_server", None),
+    ("https", None),
+    ("https3", None),
+    ("timeouts", None),
+    ("multisocket", None),
+    ("reload", None),
+    ("nsid", None),
+    ("bufsize", None),
+    ("bind", None),
+    ("debug", None),
+    ("trace", None),
+    ("ready", None),
+    ("health", None),
+    ("pprof", None),
+    ("shed", None),
+    ("prometheus", None),
+    ("errors", None),
+    ("log", None),
+    ("dnstap", None),
+    ("local", None),
+    ("dns64", None),
+    ("any", None),
+    ("chaos", None),
+    ("loadbalance", None),
+    ("tsig", None),
+    ("rewrite", None),
+    ("autopath", None),
+    ("acl", None),
+    ("cache", None),
+    ("header", None),
+    ("dnssec", None),
+    ("tls", None),
+    ("minimal", None),
+    ("template", None),
+    ("transfer", None),
+    ("hosts", None),
+    ("route53", None),
+    ("azure", None),
+    ("clouddns", None),
+    ("k8s_external", None),
+    ("kubernetes", None),
+    ("file", None),
+    ("auto", None),
+    ("secondary", None),
+    ("etcd", None),
+    ("loop", None),
+    ("forward", None),
+    ("grpc", None),
+    ("erratic", None),
+    ("whoami", Some(&whoami::DEFINITION)),
+    ("on", None),
+    ("sign", None),
+    ("view", None),
+    ("nomad", None),
+];
+
+/// The server block that a directive stands in, as far as parsing may know it.
+#[derive(Clone, Debug, Default)]
+pub struct Block {
+    /// Its zones, lower case, in the order of the keys.
+    pub zones: Vec<NameBuf>,
+    /// Its keys as CoreDNS's plugins see them: `dns://example.org.:53`.
+    pub keys: Vec<String>,
+}
+
+/// Settings of a server block that directives without a place in the chain make.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Addresses to listen on (`bind`); empty means all.
+    pub hosts: Vec<String>,
+    /// Where relative file names begin (`root`); empty is the working directory.
+    pub root: PathBuf,
+    /// Whether panics go through and debug lines are logged (`debug`).
+    pub debug: bool,
+}
+
+impl Settings {
+    /// A file name of the Corefile as one to open.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        // An absolute path replaces the root, as in CoreDNS.
+        self.root.join(path)
+    }
+}
+
+/// A server block under construction, and what it may ask of the process.
+pub struct Builder<'a> {
+    /// The block's zones and keys.
+    pub block: &'a Block,
+    /// The block's settings so far: directives are built in the order of [`ORDER`].
+    pub settings: &'a mut Settings,
+    /// The runtime for watches, timers and HTTP; never a worker's.
+    pub control: &'a tokio::runtime::Handle,
+    /// What outlives a reload, by name: the old configuration's and the new one's.
+    pub kept: &'a mut Kept,
+    chain: &'a mut Vec<Arc<dyn Plugin>>,
+    hooks: &'a mut Hooks,
+}
+
+impl<'a> Builder<'a> {
+    /// Begins a block.
+    pub fn new(
+        block: &'a Block,
+        settings: &'a mut Settings,
+        control: &'a tokio::runtime::Handle,
+        kept: &'a mut Kept,
+        chain: &'a mut Vec<Arc<dyn Plugin>>,
+        hooks: &'a mut Hooks,
+    ) -> Self {
+        Self { block, settings, control, kept, chain, hooks }
+    }
+
+    /// Appends a stage to the block's chain.
+    pub fn push(&mut self, plugin: Arc<dyn Plugin>) {
+        self.chain.push(plugin);
+    }
+
+    /// Runs before any socket is opened; an error keeps the configuration from coming into force.
+    pub fn on_startup(&mut self, hook: impl FnOnce() -> HookFuture + Send + 'static) {
+        self.hooks.startup.push(Box::new(hook));
+    }
+
+    /// Runs once the configuration is in force and its sockets are open.
+    pub fn on_started(&mut self, hook: impl FnOnce() -> HookFuture + Send + 'static) {
+        self.hooks.started.push(Box::new(hook));
+    }
+
+    /// Runs when this configuration ends: at a reload and at the end of the process.
+    pub fn on_shutdown(&mut self, hook: impl FnOnce() -> HookFuture + Send + 'static) {
+        self.hooks.shutdown.push(Box::new(hook));
+    }
+
+    /// Runs at the end of the process only, behind the shutdown hooks, in the order of [`ORDER`].
+    pub fn on_final_shutdown(&mut self, hook: impl FnOnce() -> HookFuture + Send + 'static) {
+        self.hooks.final_shutdown.push(Box::new(hook));
+    }
+}
+
+/// What a hook does, off the workers.
+pub type HookFuture = Pin<Box<dyn Future<Output = Result<(), BuildError>> + Send>>;
+type Hook = Box<dyn FnOnce() -> HookFuture + Send>;
+
+/// What happens when a configuration begins and ends; each list runs in order.
+#[derive(Default)]
+pub struct Hooks {
+    /// Before sockets are opened.
+    pub startup: Vec<Hook>,
+    /// After sockets were opened.
+    pub started: Vec<Hook>,
+    /// At a reload and at the end.
+    pub shutdown: Vec<Hook>,
+    /// At the end only.
+    pub final_shutdown: Vec<Hook>,
+}
+
+/// Things that a new configuration takes over from the old one instead of
+/// making them again: watches, HTTP listeners.
+#[derive(Default)]
+pub struct Kept {
+    old: HashMap<String, Arc<dyn Any + Send + Sync>>,
+    new: HashMap<String, Arc<dyn Any + Send + Sync>>,
+}
+
+impl Kept {
+    /// What the next configuration may take over from this one.
+    pub fn into_next(self) -> Self {
+        Self {
+            old: self.new,
+            new: HashMap::new(),
+        }
+    }
+
+    /// The thing called `key`: the one this configuration or the one before
+    /// has, else a new one. `key` must hold all that tells two of them apart.
+    pub fn take_or<T: Any + Send + Sync, E>(
+        &mut self,
+        key: &str,
+        make: impl FnOnce() -> Result<Arc<T>, E>,
+    ) -> Result<Arc<T>, E> {
+        let found = self.new.get(key).or_else(|| self.old.get(key)).cloned();
+        let thing = match found.and_then(|thing| thing.downcast::<T>().ok()) {
+            Some(thing) => thing,
+            None => make()?,
+        };
+        self.new.insert(key.to_owned(), thing.clone());
+        Ok(thing)
+    }
+}
+
+/// Why a directive that parses cannot come into force.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BuildError(pub String);
+
+impl BuildError {
+    /// An error with CoreDNS's words where CoreDNS has any.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}

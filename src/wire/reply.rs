@@ -1,0 +1,844 @@
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use super::{
+    Ede, Edns, Error, HEADER_LEN, Name, RData, Rcode, Reader, Record, RecordView, Request, Section,
+    class, flags, opcode, record, rtype,
+};
+
+/// The answer in the making, always in wire form.
+///
+/// Names are compressed as records are pushed; the OPT record is kept apart
+/// until [`Reply::finish`], so no plugin meets it among the records. One
+/// value serves query after query; [`Reply::start`] begins the next.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Header, question and records. The header's octets are only right
+    /// after [`Reply::seal`]; until then the fields below are.
+    buf: Vec<u8>,
+    id: u16,
+    flags: u16,
+    rcode: Rcode,
+    counts: [u16; 3],
+    question_end: usize,
+    edns: Edns,
+    has_edns: bool,
+    ede: Option<Ede>,
+    /// Where names lie that later ones may point to.
+    names: SmallVec<[u16; 32]>,
+}
+
+/// Who owns a record that is pushed.
+#[derive(Clone, Copy, Debug)]
+pub enum Owner<'a> {
+    /// The name of the question, with the client's letter case.
+    Question,
+    /// Another name.
+    Name(Name<'a>),
+}
+
+/// A pointer to the question's name, which always begins behind the header.
+const QUESTION_POINTER: [u8; 2] = [0xC0, HEADER_LEN as u8];
+/// How far back a pointer can reach (RFC 1035 section 4.1.4).
+const POINTER_LIMIT: usize = 0x3FFF;
+/// How many places are remembered as targets for pointers.
+const REMEMBERED_NAMES: usize = 64;
+
+impl Reply {
+    /// An empty reply, to be begun by [`Reply::start`].
+    pub fn new() -> Self {
+        Self {
+            buf: Vec::new(),
+            id: 0,
+            flags: flags::QR,
+            rcode: Rcode::NOERROR,
+            counts: [0; 3],
+            question_end: HEADER_LEN,
+            edns: Edns::default(),
+            has_edns: false,
+            ede: None,
+            names: SmallVec::new(),
+        }
+    }
+
+    /// Begins the reply to `request`: its id, opcode and RD, its CD on a
+    /// QUERY, its question; no record, NOERROR.
+    pub fn start(&mut self, request: &Request) {
+        let mut kept = flags::OPCODE | flags::RD;
+        if request.opcode() == opcode::QUERY {
+            kept |= flags::CD;
+        }
+        self.id = request.id();
+        self.flags = flags::QR | (request.flags() & kept);
+        self.rcode = Rcode::NOERROR;
+        self.counts = [0; 3];
+        self.has_edns = false;
+        self.ede = None;
+        self.names.clear();
+        self.buf.clear();
+        self.buf.resize(HEADER_LEN, 0);
+        request.write_question(&mut self.buf);
+        self.question_end = self.buf.len();
+    }
+
+    /// Takes over a message from elsewhere, an upstream's or a cache's, as
+    /// the reply to `request`.
+    ///
+    /// Header bits and records are as received, the OPT is kept apart, id
+    /// and question become those of the request. The message must answer
+    /// the request's question: one of another name or type is refused, and
+    /// so is one whose records do not parse.
+    pub fn adopt(&mut self, message: &[u8], request: &Request) -> Result<(), Error> {
+        let mut reader = Reader::new(message);
+        reader.u16("header")?;
+        let bits = reader.u16("header")?;
+        let questions = reader.u16("header")?;
+        let counts = [
+            reader.u16("header")?,
+            reader.u16("header")?,
+            reader.u16("header")?,
+        ];
+        if bits & flags::QR == 0 {
+            return Err(Error::BadData("header: not a response"));
+        }
+        self.start(request);
+        if questions != 1 {
+            return Err(Error::BadData("question count"));
+        }
+        let name = Name::read(&mut reader)?;
+        let asked = (reader.u16("question")?, reader.u16("question")?);
+        if !name.eq_ignore_case(request.qname()) || asked != (request.qtype(), request.qclass()) {
+            return Err(Error::BadData("question: not the one asked"));
+        }
+        self.flags = bits & !flags::RCODE;
+        self.rcode = Rcode(bits & flags::RCODE);
+        let from = reader.position();
+        let mut end = from;
+        let mut opt = None;
+        let mut kept = [0u16; 3];
+        for view in record::views(message, from, counts) {
+            let view = view?;
+            view.owner()?;
+            if view.rtype == rtype::OPT {
+                self.edns.read(view.class, view.ttl, view.rdata())?;
+                self.rcode.0 |= u16::from(self.edns.ext_rcode) << 4;
+                self.has_edns = true;
+                opt = Some(view.range());
+            } else if let Some(count) = kept.get_mut(view.section as usize) {
+                *count += 1;
+            }
+            end = view.range().end;
+        }
+        match opt {
+            // An OPT between records: what follows it may be pointed to, so
+            // cutting it out means writing the rest anew.
+            Some(range) if range.end != end => {
+                let records = record::views(message, from, counts)
+                    .filter_map(Result::ok)
+                    .filter(|view| view.rtype != rtype::OPT)
+                    .map(|view| view.to_record())
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.replace_records(&records);
+                return Ok(());
+            }
+            Some(range) => end = range.start,
+            None => {}
+        }
+        self.counts = kept;
+        self.buf
+            .extend_from_slice(message.get(from..end).unwrap_or_default());
+        Ok(())
+    }
+
+    /// The response code, its extended bits included.
+    pub fn rcode(&self) -> Rcode {
+        self.rcode
+    }
+
+    /// Sets the response code.
+    pub fn set_rcode(&mut self, rcode: Rcode) {
+        self.rcode = rcode;
+    }
+
+    /// The second word of the header without the response code.
+    pub fn flags(&self) -> u16 {
+        self.flags
+    }
+
+    /// Whether all bits of `flag` are set.
+    pub fn has(&self, flag: u16) -> bool {
+        self.flags & flag == flag
+    }
+
+    /// Sets or clears header bits.
+    pub fn set_flag(&mut self, flag: u16, on: bool) {
+        match on {
+            true => self.flags |= flag,
+            false => self.flags &= !flag,
+        }
+    }
+
+    /// How many records a section has, the OPT not counted.
+    pub fn count(&self, section: Section) -> usize {
+        self.counts
+            .get(section as usize)
+            .map_or(0, |count| usize::from(*count))
+    }
+
+    /// What the OPT of the reply says, if it has one of its own.
+    pub fn edns(&self) -> Option<&Edns> {
+        self.has_edns.then_some(&self.edns)
+    }
+
+    /// The OPT of the reply, for a change.
+    pub fn edns_mut(&mut self) -> Option<&mut Edns> {
+        self.has_edns.then_some(&mut self.edns)
+    }
+
+    /// The OPT of the reply; made with this UDP size where there is none.
+    pub fn edns_or_insert(&mut self, udp_size: u16) -> &mut Edns {
+        if !self.has_edns {
+            self.edns.clear();
+            self.edns.udp_size = udp_size;
+            self.has_edns = true;
+        }
+        &mut self.edns
+    }
+
+    /// Drops the OPT that an upstream or a cache sent along.
+    pub fn clear_edns(&mut self) {
+        self.has_edns = false;
+    }
+
+    /// Says why the answer is what it is, to clients that speak EDNS.
+    pub fn set_ede(&mut self, ede: Ede) {
+        self.ede = Some(ede);
+    }
+
+    /// Appends a record of class IN.
+    ///
+    /// Sections are written in their order: a record for an earlier section
+    /// than the last one is a defect of the caller.
+    pub fn push(&mut self, section: Section, owner: Owner<'_>, ttl: u32, rdata: &RData<'_>) {
+        self.push_class(section, owner, class::IN, ttl, rdata);
+    }
+
+    /// Appends a record taken apart before.
+    pub fn push_record(&mut self, record: &Record) {
+        let owner = Owner::Name(record.owner.name());
+        let rdata = RData::Other(record.rtype, &record.rdata);
+        self.push_class(record.section, owner, record.class, record.ttl, &rdata);
+    }
+
+    /// Appends address records of class IN that the question's name owns:
+    /// `packed` holds the addresses, 4 octets each for A, 16 for AAAA.
+    pub fn push_addresses(&mut self, ttl: u32, rtype: u16, packed: &[u8]) {
+        let size = if rtype == rtype::A { 4 } else { 16 };
+        let mut head = [0u8; 12];
+        let fields = QUESTION_POINTER
+            .into_iter()
+            .chain(rtype.to_be_bytes())
+            .chain(class::IN.to_be_bytes())
+            .chain(ttl.to_be_bytes())
+            .chain((size as u16).to_be_bytes());
+        for (to, from) in head.iter_mut().zip(fields) {
+            *to = from;
+        }
+        self.buf.reserve(packed.len() / size * (head.len() + size));
+        for address in packed.chunks_exact(size) {
+            self.buf.extend_from_slice(&head);
+            self.buf.extend_from_slice(address);
+            self.count_one(Section::Answer);
+        }
+    }
+
+    fn push_class(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        class: u16,
+        ttl: u32,
+        rdata: &RData<'_>,
+    ) {
+        debug_assert!(
+            self.counts
+                .iter()
+                .skip(section as usize + 1)
+                .all(|count| *count == 0),
+            "sections are written in order"
+        );
+        match owner {
+            Owner::Question => self.buf.extend_from_slice(&QUESTION_POINTER),
+            Owner::Name(name) => self.push_name(name),
+        }
+        self.buf.extend_from_slice(&rdata.rtype().to_be_bytes());
+        self.buf.extend_from_slice(&class.to_be_bytes());
+        self.buf.extend_from_slice(&ttl.to_be_bytes());
+        let len_at = self.buf.len();
+        self.buf.extend_from_slice(&[0, 0]);
+        let mut buf = std::mem::take(&mut self.buf);
+        let (names, seed) = (&mut self.names, self.question_end);
+        rdata.write(&mut buf, |out, name, compressible| match compressible {
+            true => write_name(out, names, seed, name),
+            false => out.extend_from_slice(name.wire()),
+        });
+        self.buf = buf;
+        let len = u16::try_from(self.buf.len() - len_at - 2).unwrap_or(u16::MAX);
+        for (slot, octet) in self.buf.iter_mut().skip(len_at).zip(len.to_be_bytes()) {
+            *slot = octet;
+        }
+        self.count_one(section);
+    }
+
+    fn push_name(&mut self, name: Name<'_>) {
+        write_name(&mut self.buf, &mut self.names, self.question_end, name);
+    }
+
+    fn count_one(&mut self, section: Section) {
+        if let Some(count) = self.counts.get_mut(section as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// The records in order, the OPT not among them.
+    pub fn records(&self) -> impl Iterator<Item = RecordView<'_>> {
+        // Whatever is in `buf` was written here or walked by `adopt`.
+        record::views(&self.buf, self.question_end, self.counts).filter_map(Result::ok)
+    }
+
+    /// The records of one section.
+    pub fn section(&self, section: Section) -> impl Iterator<Item = RecordView<'_>> {
+        self.records().filter(move |view| view.section == section)
+    }
+
+    /// Copies of all records, for plugins that must take a reply apart.
+    pub fn to_records(&self) -> Vec<Record> {
+        self.records()
+            .filter_map(|view| view.to_record().ok())
+            .collect()
+    }
+
+    /// Replaces all records; they are sorted by section, otherwise in the order given.
+    pub fn replace_records<'r>(
+        &mut self,
+        records: impl IntoIterator<Item = &'r Record, IntoIter: Clone>,
+    ) {
+        self.clear_records();
+        let records = records.into_iter();
+        for section in [Section::Answer, Section::Authority, Section::Additional] {
+            for record in records.clone().filter(|record| record.section == section) {
+                self.push_record(record);
+            }
+        }
+    }
+
+    /// Drops all records; header, question and EDNS stay.
+    pub fn clear_records(&mut self) {
+        self.buf.truncate(self.question_end);
+        self.counts = [0; 3];
+        self.names.clear();
+    }
+
+    /// Drops the records behind the answer section.
+    pub fn keep_answer_only(&mut self) {
+        let end = self
+            .section(Section::Answer)
+            .last()
+            .map_or(self.question_end, |view| view.range().end);
+        self.buf.truncate(end);
+        self.names.clear();
+        let [answers, _, _] = self.counts;
+        self.counts = [answers, 0, 0];
+    }
+
+    /// Passes the TTL of every record through `map`, in seconds.
+    pub fn map_ttls(&mut self, mut map: impl FnMut(&RecordView<'_>) -> u32) {
+        let places: SmallVec<[(usize, u32); 16]> = self
+            .records()
+            .map(|view| (view.ttl_at(), map(&view)))
+            .collect();
+        for (at, ttl) in places {
+            for (slot, octet) in self.buf.iter_mut().skip(at).zip(ttl.to_be_bytes()) {
+                *slot = octet;
+            }
+        }
+    }
+
+    /// The smallest TTL of any record, in seconds; `None` where there is no record.
+    pub fn min_ttl(&self) -> Option<u32> {
+        self.records().map(|view| view.ttl).min()
+    }
+
+    /// Exchanges the octets of two records of one length.
+    ///
+    /// Only right where nothing points into them: address records owned by a
+    /// pointer. Anything else is left alone and `false` returned.
+    pub fn swap_addresses(&mut self, a: usize, b: usize) -> bool {
+        let place = |index: usize| {
+            let view = self.records().nth(index)?;
+            let plain = self.buf.get(view.range().start)? & 0xC0 == 0xC0;
+            (plain && matches!(view.rtype, rtype::A | rtype::AAAA)).then(|| view.range())
+        };
+        let (Some(mut a), Some(mut b)) = (place(a), place(b)) else {
+            return false;
+        };
+        if a.len() != b.len() {
+            return false;
+        }
+        if a.start > b.start {
+            std::mem::swap(&mut a, &mut b);
+        }
+        if a.start == b.start {
+            return true;
+        }
+        let Some((front, back)) = self.buf.split_at_mut_checked(b.start) else {
+            return false;
+        };
+        match (front.get_mut(a), back.get_mut(..b.len())) {
+            (Some(a), Some(b)) => {
+                a.swap_with_slice(b);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The question of the reply: name, type and class in wire form.
+    pub fn question(&self) -> &[u8] {
+        self.buf
+            .get(HEADER_LEN..self.question_end)
+            .unwrap_or_default()
+    }
+
+    /// Makes the question that of `request` again; what points to its name
+    /// keeps doing so if the names are of one length, otherwise the records
+    /// are written anew with the owners they had.
+    pub fn set_question(&mut self, request: &Request) {
+        let fits = request.question_len() == self.question_end - HEADER_LEN;
+        let same = fits
+            && Name::read(&mut Reader::at(&self.buf, HEADER_LEN))
+                .is_ok_and(|name| name.eq_ignore_case(request.qname()));
+        let records = if same { Vec::new() } else { self.to_records() };
+        let tail = self.buf.split_off(self.question_end);
+        self.buf.truncate(HEADER_LEN);
+        request.write_question(&mut self.buf);
+        self.question_end = self.buf.len();
+        if same {
+            self.buf.extend_from_slice(&tail);
+        } else {
+            self.replace_records(&records);
+        }
+    }
+
+    /// The message as it stands, without OPT: what a cache keeps.
+    pub fn wire(&mut self) -> &[u8] {
+        self.seal();
+        &self.buf
+    }
+
+    /// Octets of the message as it stands, without OPT.
+    pub fn wire_len(&self) -> usize {
+        self.buf.len()
+    }
+
+    fn seal(&mut self) {
+        let words = [
+            self.id,
+            self.flags | (self.rcode.0 & flags::RCODE),
+            1,
+            self.counts[0],
+            self.counts[1],
+            self.counts[2],
+        ];
+        for (slot, octet) in self
+            .buf
+            .iter_mut()
+            .zip(words.into_iter().flat_map(u16::to_be_bytes))
+        {
+            *slot = octet;
+        }
+    }
+
+    /// Makes the reply ready to be sent, within `limit` octets.
+    ///
+    /// The OPT follows CoreDNS's rules (reference: EDNS in replies): a
+    /// client without EDNS gets none unless the reply has one of its own; a
+    /// client with EDNS gets its own size and DO back, and of its options
+    /// those that may be echoed, `echoed` adding to the list. Records that
+    /// do not fit go from the end, and TC says so.
+    pub fn finish(&mut self, request: &Request, limit: usize, echoed: &[u16]) -> &[u8] {
+        self.finish_edns(request, echoed);
+        let room = limit.saturating_sub(if self.has_edns {
+            self.edns.wire_len()
+        } else {
+            0
+        });
+        if self.buf.len() > room {
+            self.cut(room);
+        }
+        self.seal();
+        if self.has_edns {
+            self.edns.write(&mut self.buf);
+            let additional = self.counts[2].saturating_add(1).to_be_bytes();
+            for (slot, octet) in self.buf.iter_mut().skip(10).zip(additional) {
+                *slot = octet;
+            }
+        }
+        &self.buf
+    }
+
+    fn finish_edns(&mut self, request: &Request, echoed: &[u16]) {
+        let Some(client) = request.edns() else {
+            self.edns.ext_rcode = (self.rcode.0 >> 4) as u8;
+            return;
+        };
+        if self.has_edns {
+            self.edns.version = 0;
+            self.edns.udp_size = client.udp_size;
+            self.edns.flags = (self.edns.flags | client.flags) & Edns::DO;
+        } else {
+            self.has_edns = true;
+            self.edns.copy_from(client);
+            self.edns.version = 0;
+            // CoreDNS masks with 0xff00: DO and the seven bits behind it.
+            self.edns.flags &= 0xFF00;
+            self.edns.retain_options(|code, _| {
+                matches!(
+                    code,
+                    Edns::NSID | Edns::EXPIRE | Edns::COOKIE | Edns::TCP_KEEPALIVE | Edns::PADDING
+                ) || echoed.contains(&code)
+            });
+        }
+        self.edns.ext_rcode = (self.rcode.0 >> 4) as u8;
+        if let Some(ede) = self.ede.take() {
+            ede.write(&mut self.edns);
+        }
+    }
+
+    /// Keeps the records that end within `room` octets.
+    fn cut(&mut self, room: usize) {
+        let mut end = self.question_end;
+        let mut kept = [0u16; 3];
+        for view in self.records().take_while(|view| view.range().end <= room) {
+            end = view.range().end;
+            if let Some(count) = kept.get_mut(view.section as usize) {
+                *count += 1;
+            }
+        }
+        self.buf.truncate(end);
+        self.counts = kept;
+        self.flags |= flags::TC;
+    }
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An [`Ede`] whose text is made at run time.
+impl From<(u16, String)> for Ede {
+    fn from((code, text): (u16, String)) -> Self {
+        Self {
+            code,
+            text: Cow::Owned(text),
+        }
+    }
+}
+
+/// Appends `name`, with a pointer where a tail of it lies in the message already.
+fn write_name(
+    out: &mut Vec<u8>,
+    names: &mut SmallVec<[u16; 32]>,
+    question_end: usize,
+    name: Name<'_>,
+) {
+    if names.is_empty() {
+        remember(names, out, HEADER_LEN, question_end);
+    }
+    let start = out.len();
+    let mut rest = name;
+    while !rest.is_root() {
+        let found = names
+            .iter()
+            .find(|at| lies_at(out, usize::from(**at), rest));
+        if let Some(at) = found {
+            out.extend_from_slice(&(0xC000 | at).to_be_bytes());
+            remember_labels(names, start, name, rest);
+            return;
+        }
+        let Some(parent) = rest.parent() else { break };
+        let label = rest.wire().len() - parent.wire().len();
+        out.extend_from_slice(rest.wire().get(..label).unwrap_or_default());
+        rest = parent;
+    }
+    out.push(0);
+    remember_labels(names, start, name, rest);
+}
+
+/// Remembers the labels of `name`, written at `start`, up to the tail `rest`.
+fn remember_labels(names: &mut SmallVec<[u16; 32]>, start: usize, name: Name<'_>, rest: Name<'_>) {
+    let mut at = start;
+    let mut tail = name;
+    while tail.wire().len() > rest.wire().len() && names.len() < REMEMBERED_NAMES {
+        if at > POINTER_LIMIT {
+            return;
+        }
+        names.push(at as u16);
+        let Some(parent) = tail.parent() else { return };
+        at += tail.wire().len() - parent.wire().len();
+        tail = parent;
+    }
+}
+
+fn remember(names: &mut SmallVec<[u16; 32]>, out: &[u8], at: usize, question_end: usize) {
+    let question = out.get(..question_end).unwrap_or_default();
+    if let Ok(name) = Name::read(&mut Reader::at(question, at)) {
+        remember_labels(names, at, name, Name::ROOT);
+    }
+}
+
+/// Whether the name at offset `at` is `name`, letter case included.
+fn lies_at(out: &[u8], mut at: usize, name: Name<'_>) -> bool {
+    let mut rest = name.wire();
+    loop {
+        let Some(&len) = out.get(at) else {
+            return false;
+        };
+        if len & 0xC0 == 0xC0 {
+            let Some(&low) = out.get(at + 1) else {
+                return false;
+            };
+            at = usize::from(u16::from_be_bytes([len & 0x3F, low]));
+            continue;
+        }
+        let size = 1 + usize::from(len);
+        let Some((label, behind)) = rest.split_at_checked(size) else {
+            return false;
+        };
+        if out.get(at..at + size) != Some(label) {
+            return false;
+        }
+        if len == 0 {
+            return behind.is_empty();
+        }
+        rest = behind;
+        at += size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::wire::NameBuf;
+
+    fn name(text: &str) -> NameBuf {
+        text.parse().unwrap()
+    }
+
+    fn request(qname: &str, qtype: u16, edns: Option<u16>) -> Request {
+        let mut asked = Request::new();
+        asked.ask(0x1234, name(qname).name(), qtype);
+        if let Some(size) = edns {
+            asked.edns_or_insert(size);
+        }
+        let mut wire = Vec::new();
+        asked.write(0x1234, &mut wire);
+        let mut parsed = Request::new();
+        parsed.parse(&wire).unwrap();
+        parsed
+    }
+
+    fn decode(wire: &[u8]) -> hickory_proto::op::Message {
+        hickory_proto::op::Message::from_vec(wire).unwrap()
+    }
+
+    const SRV: RData<'_> = RData::Srv {
+        priority: 0,
+        weight: 100,
+        port: 53,
+        target: Name::ROOT,
+    };
+
+    #[test]
+    fn a_reply_reads_back_as_it_was_written() {
+        let request = request("Web.prod.svc.cluster.local", rtype::A, Some(1232));
+        let soa_names = [
+            name("ns.dns.cluster.local"),
+            name("hostmaster.cluster.local"),
+        ];
+        let mut reply = Reply::new();
+        reply.start(&request);
+        reply.set_flag(flags::AA, true);
+        reply.push_addresses(5, rtype::A, &[10, 0, 0, 1, 10, 0, 0, 2]);
+        let soa = RData::Soa {
+            mname: soa_names[0].name(),
+            rname: soa_names[1].name(),
+            serial: 7,
+            timers: [7200, 1800, 86400, 5],
+        };
+        let zone = name("cluster.local");
+        reply.push(Section::Authority, Owner::Name(zone.name()), 5, &soa);
+        reply.push(Section::Additional, Owner::Question, 5, &SRV);
+        let wire = reply.finish(&request, 1232, &[]).to_vec();
+        let message = decode(&wire);
+        assert_eq!(message.metadata.id, 0x1234);
+        assert!(message.metadata.authoritative);
+        assert_eq!(message.answers.len(), 2);
+        assert_eq!(
+            message.answers[1].to_string(),
+            "Web.prod.svc.cluster.local. 5 IN A 10.0.0.2"
+        );
+        assert_eq!(
+            message.authorities[0].to_string(),
+            "cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 7 7200 1800 86400 5"
+        );
+        assert_eq!(message.edns.as_ref().unwrap().max_payload(), 1232);
+        // "cluster.local." stands once in full: in the question.
+        let times = wire
+            .windows(8)
+            .filter(|window| window == b"\x07cluster")
+            .count();
+        assert_eq!(times, 1);
+    }
+
+    #[test]
+    fn adopting_a_message_keeps_its_records_and_the_clients_letters() {
+        let upstream = request("example.org", rtype::A, None);
+        let mut theirs = Reply::new();
+        theirs.start(&upstream);
+        theirs.set_flag(flags::RA, true);
+        theirs.push_addresses(300, rtype::A, &[192, 0, 2, 1]);
+        theirs.edns_or_insert(4096);
+        let theirs = theirs.finish(&upstream, 4096, &[]).to_vec();
+
+        let asked = request("eXample.Org", rtype::A, None);
+        let mut reply = Reply::new();
+        reply.adopt(&theirs, &asked).unwrap();
+        assert_eq!(reply.edns().map(|edns| edns.udp_size), Some(4096));
+        reply.clear_edns();
+        let message = decode(reply.finish(&asked, 512, &[]));
+        assert!(message.metadata.recursion_available);
+        assert_eq!(
+            message.answers[0].to_string(),
+            "eXample.Org. 300 IN A 192.0.2.1"
+        );
+        assert!(message.edns.is_none());
+
+        let other = request("example.net", rtype::A, None);
+        assert!(reply.adopt(&theirs, &other).is_err());
+        for cut in 0..theirs.len() {
+            let _ = reply.adopt(&theirs[..cut], &asked);
+        }
+    }
+
+    #[test]
+    fn an_opt_between_records_is_cut_out() {
+        let asked = request("example.org", rtype::TXT, None);
+        let mut theirs = Vec::new();
+        asked.write(1, &mut theirs);
+        theirs[2] |= 0x80;
+        theirs[11] = 3;
+        theirs.extend_from_slice(b"\0\0\x29\x10\0\0\0\0\0\0\0");
+        // The owner of the last record points behind the OPT.
+        let at = theirs.len();
+        theirs.extend_from_slice(b"\x01a\0\0\x01\0\x01\0\0\0\x09\0\x04\x01\x02\x03\x04");
+        theirs.extend_from_slice(&(0xC000 | at as u16).to_be_bytes());
+        theirs.extend_from_slice(b"\0\x01\0\x01\0\0\0\x09\0\x04\x01\x02\x03\x05");
+        let mut reply = Reply::new();
+        reply.adopt(&theirs, &asked).unwrap();
+        assert_eq!(reply.count(Section::Additional), 2);
+        let message = decode(reply.finish(&asked, 512, &[]));
+        assert_eq!(message.additionals[1].to_string(), "a. 9 IN A 1.2.3.5");
+    }
+
+    #[test]
+    fn records_that_do_not_fit_go_from_the_end() {
+        let packed: Vec<u8> = (0..100u8).flat_map(|last| [10, 0, 0, last]).collect();
+        for (edns, limit) in [(None, 512), (Some(800), 800)] {
+            let asked = request("example.org", rtype::A, edns);
+            let mut reply = Reply::new();
+            reply.start(&asked);
+            reply.push_addresses(5, rtype::A, &packed);
+            let wire = reply.finish(&asked, limit, &[]);
+            assert!(
+                wire.len() <= limit && wire.len() > limit - 16,
+                "{}",
+                wire.len()
+            );
+            let message = decode(wire);
+            assert!(message.metadata.truncation);
+            assert_eq!(message.edns.is_some(), edns.is_some());
+        }
+    }
+
+    #[test]
+    fn the_clients_opt_comes_back_without_what_may_not_be_echoed() {
+        let mut asked = request("example.org", rtype::A, Some(1400));
+        let edns = asked.edns_mut().unwrap();
+        edns.flags = Edns::DO | 1;
+        edns.push_option(Edns::SUBNET, b"x");
+        edns.push_option(Edns::COOKIE, b"12345678");
+        edns.push_option(0xFFEE, b"y");
+        for (echoed, codes) in [
+            (&[][..], &[Edns::COOKIE][..]),
+            (&[0xFFEE], &[Edns::COOKIE, 0xFFEE]),
+        ] {
+            let mut reply = Reply::new();
+            reply.start(&asked);
+            reply.set_rcode(Rcode::BADVERS);
+            reply.finish(&asked, 1400, echoed);
+            let sent = reply.edns().unwrap();
+            assert_eq!(
+                sent.options().map(|(code, _)| code).collect::<Vec<_>>(),
+                codes
+            );
+            assert_eq!(
+                (sent.udp_size, sent.flags, sent.ext_rcode),
+                (1400, Edns::DO, 1)
+            );
+        }
+    }
+
+    #[test]
+    fn edits_keep_the_message_whole() {
+        let asked = request("example.org", rtype::A, None);
+        let mut reply = Reply::new();
+        reply.start(&asked);
+        let alias = name("www.example.org");
+        reply.push(
+            Section::Answer,
+            Owner::Question,
+            60,
+            &RData::Cname(alias.name()),
+        );
+        for last in [1, 2] {
+            let address = RData::A(Ipv4Addr::new(192, 0, 2, last));
+            reply.push(Section::Answer, Owner::Name(alias.name()), 30, &address);
+        }
+        reply.push(Section::Additional, Owner::Question, 9, &SRV);
+        assert!(reply.swap_addresses(1, 2));
+        assert!(!reply.swap_addresses(0, 2));
+        assert_eq!(reply.min_ttl(), Some(9));
+        reply.map_ttls(|view| if view.rtype == rtype::SRV { 1 } else { 7 });
+        reply.keep_answer_only();
+        let mut longer = request("a.longer.example.org", rtype::A, None);
+        longer.set_qtype(rtype::A);
+        reply.set_question(&longer);
+        let message = decode(reply.finish(&longer, 512, &[]));
+        let shown: Vec<String> = message.answers.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "example.org. 7 IN CNAME www.example.org.",
+                "www.example.org. 7 IN A 192.0.2.2",
+                "www.example.org. 7 IN A 192.0.2.1",
+            ]
+        );
+        assert!(message.additionals.is_empty());
+    }
+}
