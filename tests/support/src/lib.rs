@@ -1,2 +1,58 @@
-//! Peers for the tests of Pando.
+//! Peers for the tests of Pando: what stands around the server in a cluster.
+//!
+//! | peer | what it is |
+//! |---|---|
+//! | [`Client`] | asks over raw sockets and shows what came back |
+//! | [`Upstream`] | a DNS server that answers by script: slow, lying, truncating, dead |
+//! | [`Server`] | the `pando` binary, or CoreDNS beside it, on free ports |
+//!
+//! Every wait is bounded by [`BOUND`] unless the caller names a bound.
 #![forbid(unsafe_code)]
+
+mod client;
+mod ports;
+mod process;
+mod records;
+mod server;
+mod upstream;
+mod web;
+
+use std::time::Duration;
+
+pub use client::{Answer, Ask, Client, Stream};
+pub use ports::Port;
+pub use process::{Line, Process};
+pub use records::record;
+pub use server::{Server, ServerBuilder};
+pub use upstream::{Reply, Rule, Seen, Transport, Upstream};
+pub use web::{Page, page};
+
+/// How long a test waits for what must happen, seconds before it is called a
+/// failure. Generous: it is only ever spent in full by a test that fails.
+pub const BOUND: Duration = Duration::from_secs(20);
+
+/// Polls `ready` every few milliseconds until it yields a value.
+///
+/// For state that sends no event (an answer that must change, a file that must
+/// appear).
+///
+/// # Errors
+///
+/// Names `what` when `bound` has passed.
+pub async fn until<T, F, Fut>(what: &str, bound: Duration, mut ready: F) -> anyhow::Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let poll = async {
+        loop {
+            if let Some(value) = ready().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(bound, poll)
+        .await
+        .map_err(|_| anyhow::anyhow!("{what}: not within {bound:?}"))
+}
