@@ -4,4 +4,9 @@
 pub mod chain;
 pub mod clock;
 pub mod metrics;
+// The rest of the plugins joins when the Corefile's types do.
+pub mod plugin {
+    //! The plugins.
+    pub mod kubernetes;
+}
 pub mod wire;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use crate::chain::Plugin;
 use crate::wire::NameBuf;
 
+pub mod kubernetes;
 mod whoami;
 
 /// A directive that Pando implements.
