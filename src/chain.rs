@@ -98,41 +98,65 @@ impl fmt::Display for Failure {
 /// What remains of the chain behind a plugin.
 #[derive(Clone, Copy)]
 pub struct Next<'a> {
-    rest: &'a [Arc<dyn Plugin>],
-    caller: &'static str,
+    chain: &'a Chain,
+    at: usize,
 }
+
+/// The plugins of a server block, first to last.
+pub type Chain = Arc<[Arc<dyn Plugin>]>;
 
 impl<'a> Next<'a> {
     /// The whole chain of a server block.
-    pub fn new(chain: &'a [Arc<dyn Plugin>]) -> Self {
-        Self {
-            rest: chain,
-            caller: "",
-        }
+    pub fn new(chain: &'a Chain) -> Self {
+        Self { chain, at: 0 }
     }
 
     /// Passes the exchange on. At the end of the chain that is a failure, as
     /// in CoreDNS: nobody was there to answer.
     pub fn serve(self, exchange: &'a mut Exchange) -> Serving<'a> {
-        match self.rest.split_first() {
-            Some((plugin, rest)) => {
-                let caller = plugin.name();
-                plugin.serve(exchange, Next { rest, caller })
+        match self.chain.get(self.at) {
+            Some(plugin) => {
+                let at = self.at + 1;
+                plugin.serve(exchange, Next { at, ..self })
             }
             None => {
-                let caller = self.caller;
-                Box::pin(async move {
-                    Err(Failure::servfail(format!(
-                        "plugin/{caller}: no next plugin found"
-                    )))
-                })
+                let last = self.chain.last().map_or("", |plugin| plugin.name());
+                Box::pin(std::future::ready(Err(Failure::servfail(format!(
+                    "plugin/{last}: no next plugin found"
+                )))))
             }
         }
     }
 
     /// The plugins behind the caller, nearest first.
     pub fn plugins(&self) -> &'a [Arc<dyn Plugin>] {
-        self.rest
+        self.chain.get(self.at..).unwrap_or_default()
+    }
+
+    /// The same, to be kept: for work that outlives the query, such as the
+    /// refresh of a cached answer.
+    pub fn to_rest(self) -> Rest {
+        Rest {
+            chain: self.chain.clone(),
+            at: self.at,
+        }
+    }
+}
+
+/// A [`Next`] that keeps the chain alive.
+#[derive(Clone)]
+pub struct Rest {
+    chain: Chain,
+    at: usize,
+}
+
+impl Rest {
+    /// What remains of the chain, to serve an exchange.
+    pub fn next(&self) -> Next<'_> {
+        Next {
+            chain: &self.chain,
+            at: self.at,
+        }
     }
 }
 
@@ -302,6 +326,18 @@ impl Exchange {
         derived.resolver.clone_from(&self.resolver);
         derived.depth = self.depth + 1;
         derived
+    }
+
+    /// An exchange of our own that asks the same question while this one goes
+    /// its way. It counts as TCP, so that size never cuts its reply.
+    pub fn detach(&self) -> Self {
+        let mut detached = Self::new(self.client, self.local, Proto::Tcp);
+        detached.request.clone_from(&self.request);
+        detached.arrived = self.arrived;
+        detached.block.clone_from(&self.block);
+        detached.resolver.clone_from(&self.resolver);
+        detached.depth = self.depth;
+        detached
     }
 
     /// Asks the server itself, all plugins included, for another name: the

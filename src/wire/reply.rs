@@ -25,6 +25,7 @@ pub struct Reply {
     edns: Edns,
     has_edns: bool,
     ede: Option<Ede>,
+    live: bool,
     /// Where names lie that later ones may point to.
     names: SmallVec<[u16; 32]>,
 }
@@ -58,6 +59,7 @@ impl Reply {
             edns: Edns::default(),
             has_edns: false,
             ede: None,
+            live: false,
             names: SmallVec::new(),
         }
     }
@@ -75,6 +77,7 @@ impl Reply {
         self.counts = [0; 3];
         self.has_edns = false;
         self.ede = None;
+        self.live = false;
         self.names.clear();
         self.buf.clear();
         self.buf.resize(HEADER_LEN, 0);
@@ -214,6 +217,17 @@ impl Reply {
     /// Says why the answer is what it is, to clients that speak EDNS.
     pub fn set_ede(&mut self, ede: Ede) {
         self.ede = Some(ede);
+    }
+
+    /// Says that the answer was made from state that may change at any
+    /// moment, such as the cluster's: no cache keeps it or touches its TTLs.
+    pub fn set_live(&mut self) {
+        self.live = true;
+    }
+
+    /// Whether the answer is [live](Self::set_live).
+    pub fn is_live(&self) -> bool {
+        self.live
     }
 
     /// Appends a record of class IN.
