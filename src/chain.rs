@@ -8,6 +8,7 @@
 //! exchange until the whole chain has returned.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::clock::Tick;
+use crate::metrics::server::BlockSeries;
 use crate::wire::{Ede, Name, Rcode, Reply, Request};
 
 /// One stage on the way of a query.
@@ -196,7 +198,7 @@ pub struct Exchange {
     /// When the query arrived; the clock of its batch.
     pub arrived: Tick,
     /// The server block that the query belongs to, once it is known.
-    pub block: Option<Arc<BlockInfo>>,
+    pub block: Option<Rc<BlockInfo>>,
     /// EDNS options that the reply may echo beyond the usual ones.
     pub echoed_options: SmallVec<[u16; 2]>,
     /// Metadata that plugins attach on the way, such as `forward/upstream`.
@@ -211,14 +213,21 @@ pub struct Exchange {
 }
 
 /// What metrics and plugins want to know of the server block of a query.
-#[derive(Clone, Debug, Eq, PartialEq)]
+///
+/// Every worker has its own, so that naming it costs no shared counter.
+#[derive(Debug, Default)]
 pub struct BlockInfo {
+    /// Tells the blocks of all listeners and configurations apart, for what
+    /// plugins keep by block.
+    pub id: u64,
     /// The listener, as the `server` label of metrics: `dns://:53`.
     pub server: String,
     /// The block's zones, longest first.
     pub zones: Vec<crate::wire::NameBuf>,
     /// The view's name; empty where there is none.
     pub view: String,
+    /// What `prometheus` counts, once it has met the block.
+    pub series: OnceCell<BlockSeries>,
 }
 
 impl BlockInfo {

@@ -1,4 +1,7 @@
 //! Time on the way of a query: read once a batch, not once a query.
+//!
+//! A worker refreshes its clock before it serves a batch and before it polls
+//! a query that had to wait.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

@@ -5,6 +5,8 @@
 //! belongs to everybody who is not a worker. All series live in one registry
 //! for the whole process and survive reloads, as in CoreDNS.
 
+pub mod server;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
