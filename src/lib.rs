@@ -11,4 +11,5 @@ pub mod plugin {
     pub mod kubernetes;
 }
 pub mod response;
+pub mod upstream;
 pub mod wire;

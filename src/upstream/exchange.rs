@@ -1,0 +1,541 @@
+//! One query and the upstreams that are asked for its answer.
+//!
+//! The order, the limits and what counts as a failure are CoreDNS's. One thing differs: when an
+//! upstream is late, the next one is asked too, and the first to know wins. So a dead upstream
+//! costs a client some milliseconds and not the two seconds after which most clients are gone.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::{Instant, sleep_until};
+
+use super::buf::Buf;
+use super::error::{Cause, Error, Failure, Op};
+use super::link::Ticket;
+use super::message::{self, Shape};
+use super::policy::{Policy, Sequence};
+use super::pool::{Pool, Sent};
+use super::{Group, Transport, Upstream, metrics, udp};
+
+/// No attempt starts later than this after the query came in.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An upstream is not late before this, however fast it usually is.
+const LATE: Duration = Duration::from_millis(50);
+
+/// With `policy sequential` the others are for emergencies, and may answer otherwise.
+const LATE_SEQUENTIAL: Duration = Duration::from_millis(500);
+
+/// Least time given to a connection that is being made.
+const LEAST_DIAL: Duration = Duration::from_secs(1);
+
+/// First pause before all upstreams are tried once more, where the number of attempts is not
+/// limited; it doubles each time.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A reply and where it is from.
+#[derive(Debug)]
+pub struct Answer {
+    /// The reply as it was received, with the ID of the query.
+    pub message: Buf,
+    /// The RCODE of its header.
+    pub rcode: u8,
+    /// How it came.
+    pub transport: Transport,
+    /// Time from the attempt that brought it to its arrival.
+    pub took: Duration,
+    upstream: Arc<Upstream>,
+}
+
+impl Answer {
+    /// The upstream that answered.
+    pub fn upstream(&self) -> SocketAddr {
+        self.upstream.addr
+    }
+
+    /// The upstream that answered, as metrics and logs name it.
+    pub fn upstream_name(&self) -> &str {
+        &self.upstream.name
+    }
+
+    /// Whether this is NOERROR without a single answer record.
+    pub fn is_nodata(&self) -> bool {
+        self.rcode == 0 && self.message.get(6..8) == Some(&[0, 0])
+    }
+}
+
+impl Group {
+    /// Asks the upstreams what `query` asks, on behalf of a client that came over `client`.
+    ///
+    /// `query` is sent as it is, but for its ID. Dropping the future gives up the query and
+    /// frees all that it held. Must run inside a `tokio::task::LocalSet`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; [`Error::Failed`] is what the last upstream said.
+    pub async fn exchange(
+        self: &Arc<Self>,
+        query: &[u8],
+        client: Transport,
+    ) -> Result<Answer, Error> {
+        let question = message::question(query)
+            .and_then(|range| query.get(range))
+            .ok_or(Error::InvalidRequest("no question"))?;
+        let _slot = self.admit()?;
+        let mut answer = Race::new(self, query, question, client).run().await?;
+        if let (Some(theirs), Some(ours)) = (
+            answer.message.first_chunk_mut::<2>(),
+            query.first_chunk::<2>(),
+        ) {
+            *theirs = *ours;
+        }
+        Ok(answer)
+    }
+
+    fn admit(&self) -> Result<Slot<'_>, Error> {
+        let limit = self.options.max_concurrent;
+        if limit == 0 {
+            return Ok(Slot(None));
+        }
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(Some(self));
+        if before >= limit {
+            metrics::count_rejected();
+            return Err(Error::TooManyQueries(limit));
+        }
+        Ok(slot)
+    }
+}
+
+/// A query counted in `max_concurrent`.
+struct Slot<'a>(Option<&'a Group>);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            group.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// All attempts for one query.
+struct Race<'a> {
+    group: &'a Group,
+    pools: Rc<[Rc<Pool>]>,
+    /// The query; each attempt writes its own ID into it.
+    query: Buf,
+    question: &'a [u8],
+    transport: Transport,
+    give_up: Instant,
+    sequence: Sequence,
+    cursor: usize,
+    /// Upstreams found down since `cursor` was last at the beginning.
+    downs: usize,
+    /// Upstreams asked so far, as bits.
+    tried: u16,
+    /// Attempts that count towards the limit.
+    spent: u32,
+    failovers: usize,
+    /// All were down and the one taken by chance failed too.
+    hopeless: bool,
+    running: SmallVec<[Attempt; 2]>,
+    /// When to ask another upstream, if nothing else happens.
+    next_at: Option<Instant>,
+    /// What to answer if nothing better comes.
+    fallback: Option<Answer>,
+    wrong: Option<SocketAddr>,
+    failure: Option<Failure>,
+}
+
+/// One query sent to one upstream.
+struct Attempt {
+    index: usize,
+    pool: Rc<Pool>,
+    ticket: Ticket,
+    transport: Transport,
+    /// When this upstream was first asked.
+    began: Instant,
+    sent: Instant,
+    /// Whether the connection was there before.
+    reused: bool,
+    /// What the link had delivered when the query was sent.
+    replies_before: u32,
+}
+
+/// Why another attempt starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is the first, or the last one failed.
+    Needed,
+    /// The pause after a round of failures is over.
+    Again,
+    /// The last one is late.
+    Late,
+    /// The last one answered with an RCODE of `failover`.
+    Failover,
+}
+
+enum Event {
+    Ended(usize, Result<Buf, Failure>),
+    Time,
+}
+
+impl<'a> Race<'a> {
+    fn new(group: &'a Arc<Group>, query: &[u8], question: &'a [u8], client: Transport) -> Self {
+        let options = &group.options;
+        Self {
+            group,
+            pools: group.pools(),
+            query: Buf::copy_of(query),
+            question,
+            transport: match client {
+                _ if options.force_tcp => Transport::Tcp,
+                _ if options.prefer_udp => Transport::Udp,
+                own => own,
+            },
+            give_up: Instant::now() + PATIENCE,
+            sequence: group.picker.sequence(group.upstreams.len()),
+            cursor: 0,
+            downs: 0,
+            tried: 0,
+            spent: 0,
+            failovers: 0,
+            hopeless: false,
+            running: SmallVec::new(),
+            next_at: None,
+            fallback: None,
+            wrong: None,
+            failure: None,
+        }
+    }
+
+    async fn run(mut self) -> Result<Answer, Error> {
+        let mut now = self.give_up - PATIENCE;
+        self.start(Why::Needed, now);
+        let mut timer = pin!(sleep_until(self.wake_at()));
+        while !self.running.is_empty() || self.next_at.is_some() {
+            let wake_at = self.wake_at();
+            if timer.deadline() != wake_at {
+                timer.as_mut().reset(wake_at);
+            }
+            let event = poll_fn(|cx| {
+                for (nth, attempt) in self.running.iter_mut().enumerate() {
+                    if let Poll::Ready(outcome) = Pin::new(&mut attempt.ticket).poll(cx) {
+                        return Poll::Ready(Event::Ended(nth, outcome));
+                    }
+                    // A connection that has just been made counts its time from then on.
+                    if attempt.deadline(self.group, self.give_up) < wake_at {
+                        return Poll::Ready(Event::Time);
+                    }
+                }
+                timer.as_mut().poll(cx).map(|()| Event::Time)
+            })
+            .await;
+            now = Instant::now();
+            match event {
+                Event::Ended(nth, Ok(reply)) => {
+                    let attempt = self.running.remove(nth);
+                    if let Some(answer) = self.judge(attempt, reply, now) {
+                        self.leave_behind(now);
+                        return Ok(answer);
+                    }
+                }
+                Event::Ended(nth, Err(failure)) => {
+                    let attempt = self.running.remove(nth);
+                    if attempt.reused && failure.cause.is_hangup() {
+                        self.send_again(&attempt, Transport::Tcp, now);
+                    } else {
+                        self.fail(attempt.index, failure, now);
+                    }
+                }
+                Event::Time => self.on_time(now),
+            }
+        }
+        self.leave_behind(now);
+        match (self.fallback, self.wrong, self.failure) {
+            (Some(answer), _, _) => Ok(answer),
+            (_, Some(upstream), _) => Err(Error::WrongReply(upstream)),
+            (_, _, Some(failure)) => Err(Error::Failed(failure)),
+            (None, None, None) => Err(Error::NoHealthy),
+        }
+    }
+
+    /// Asks the next upstream. Does nothing where the limits forbid it.
+    fn start(&mut self, why: Why, now: Instant) {
+        let limit = match self.group.options.max_connect_attempts {
+            None => 2 * self.sequence.len() as u32,
+            Some(0) => u32::MAX,
+            Some(limit) => limit,
+        };
+        let mut why = why;
+        loop {
+            self.next_at = None;
+            let free = why == Why::Failover;
+            if self.hopeless || now >= self.give_up || (!free && self.spent >= limit) {
+                return;
+            }
+            if why == Why::Needed && limit == u32::MAX && self.pause(now) {
+                return;
+            }
+            let Some(index) = self.pick(why) else { return };
+            self.spent += u32::from(!free);
+            self.tried |= 1 << index;
+            let Err(failure) = self.send(index, self.transport, false, now, now) else {
+                if why == Why::Late {
+                    self.group.upstreams[index].metrics.count_hedge();
+                }
+                self.next_at = self.late_at(index, now);
+                return;
+            };
+            self.note(index, failure);
+            why = Why::Needed;
+        }
+    }
+
+    /// The index of the upstream to ask next.
+    fn pick(&mut self, why: Why) -> Option<usize> {
+        let group = self.group;
+        if why == Why::Late {
+            return self.untried().next();
+        }
+        let count = self.sequence.len();
+        for _ in 0..2 * count {
+            if self.cursor >= count {
+                self.cursor = 0;
+                self.downs = 0;
+            }
+            let index = usize::from(self.sequence[self.cursor]);
+            self.cursor += 1;
+            if group.is_down(index) {
+                self.downs += 1;
+                if self.downs < count {
+                    continue;
+                }
+                metrics::count_broken();
+                self.hopeless = true;
+                // Perhaps it is the checks that fail, and not the upstreams.
+                return (!group.options.failfast_all_unhealthy).then(|| fastrand::usize(..count));
+            }
+            if self.running.iter().all(|attempt| attempt.index != index) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    fn untried(&self) -> impl Iterator<Item = usize> {
+        self.sequence
+            .iter()
+            .map(|&index| usize::from(index))
+            .filter(|&index| self.tried & (1 << index) == 0 && !self.group.is_down(index))
+    }
+
+    /// When the reply of `index` is late enough to ask another upstream, if there is one.
+    fn late_at(&self, index: usize, now: Instant) -> Option<Instant> {
+        self.untried().next()?;
+        let suspect = self.group.upstreams[index].health.is_suspect();
+        let floor = match self.group.options.policy {
+            Policy::Sequential if !suspect => LATE_SEQUENTIAL,
+            _ => LATE,
+        };
+        let late = if suspect {
+            floor
+        } else {
+            self.pools[index].rtt.late_after(floor)
+        };
+        Some(now + late)
+    }
+
+    /// Whether all upstreams have failed once more and it is time for a pause. Without a limit
+    /// on attempts a closed port would else be tried as fast as the machine can.
+    fn pause(&mut self, now: Instant) -> bool {
+        let count = self.sequence.len() as u32;
+        if self.spent == 0 || !self.spent.is_multiple_of(count) {
+            return false;
+        }
+        let doublings = (self.spent / count - 1).min(5);
+        self.next_at = Some(now + PAUSE * (1 << doublings));
+        true
+    }
+
+    fn send(
+        &mut self,
+        index: usize,
+        transport: Transport,
+        anew: bool,
+        began: Instant,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        let pool = &self.pools[index];
+        let Sent { ticket, reused } =
+            pool.send(transport, &mut self.query, self.question, anew, now)?;
+        self.running.push(Attempt {
+            index,
+            pool: Rc::clone(pool),
+            transport,
+            began,
+            sent: now,
+            reused,
+            replies_before: ticket.link().replies.get(),
+            ticket,
+        });
+        Ok(())
+    }
+
+    /// Asks the same upstream on another connection; that is no failure.
+    fn send_again(&mut self, attempt: &Attempt, transport: Transport, now: Instant) {
+        let anew = transport == attempt.transport;
+        if let Err(failure) = self.send(attempt.index, transport, anew, attempt.began, now) {
+            self.fail(attempt.index, failure, now);
+        }
+    }
+
+    /// What a reply means: the answer, or nothing yet.
+    fn judge(&mut self, attempt: Attempt, mut reply: Buf, now: Instant) -> Option<Answer> {
+        let options = &self.group.options;
+        match message::shape(&reply) {
+            Shape::Whole => {}
+            Shape::Cut if attempt.transport == Transport::Udp => udp::truncate(&mut reply),
+            Shape::Cut => {
+                let failure = attempt.failure(Cause::Malformed("overflow unpacking message"));
+                self.fail(attempt.index, failure, now);
+                return None;
+            }
+            Shape::Broken(what) => {
+                let failure = attempt.failure(Cause::Malformed(what));
+                self.fail(attempt.index, failure, now);
+                return None;
+            }
+        }
+        let upstream = Arc::clone(&self.group.upstreams[attempt.index]);
+        let rcode = message::rcode(&reply);
+        attempt.pool.rtt.observe(now - attempt.sent);
+        upstream.metrics.observe(rcode, now - attempt.began);
+        let is_ours = message::question(&reply)
+            .and_then(|range| reply.get(range))
+            .is_some_and(|theirs| message::same_question(self.question, theirs));
+        if !is_ours {
+            self.wrong = Some(upstream.addr);
+            self.next_at = None;
+            return None;
+        }
+        let over_udp = attempt.transport == Transport::Udp;
+        if over_udp && options.prefer_udp && message::is_truncated(&reply) {
+            self.send_again(&attempt, Transport::Tcp, now);
+            return None;
+        }
+        let answer = Answer {
+            message: reply,
+            rcode,
+            transport: attempt.transport,
+            took: now - attempt.began,
+            upstream,
+        };
+        if options.failover.contains(&rcode) {
+            self.failovers += 1;
+            if self.failovers < self.sequence.len() {
+                self.fallback = Some(answer);
+                self.start(Why::Failover, now);
+                return None;
+            }
+        } else if !message::is_verdict(rcode) && !self.running.is_empty() {
+            self.fallback = Some(answer);
+            self.next_at = None;
+            return None;
+        }
+        Some(answer)
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        while let Some(nth) = self
+            .running
+            .iter()
+            .position(|attempt| attempt.deadline(self.group, self.give_up) <= now)
+        {
+            let attempt = self.running.remove(nth);
+            let failure = attempt.failure(Cause::Timeout);
+            if attempt.is_silent() {
+                attempt.pool.forget(attempt.ticket.link());
+            } else {
+                attempt.pool.rtt.observe_at_least(now - attempt.sent);
+            }
+            self.fail(attempt.index, failure, now);
+        }
+        if self.next_at.is_some_and(|at| at <= now) {
+            let why = if self.running.is_empty() {
+                Why::Again
+            } else {
+                Why::Late
+            };
+            self.start(why, now);
+        }
+    }
+
+    fn fail(&mut self, index: usize, failure: Failure, now: Instant) {
+        self.note(index, failure);
+        self.start(Why::Needed, now);
+    }
+
+    fn note(&mut self, index: usize, failure: Failure) {
+        self.group.check(index);
+        self.failure = Some(failure);
+    }
+
+    /// The query is over; what still runs has been overtaken.
+    fn leave_behind(&mut self, now: Instant) {
+        for attempt in self.running.drain(..) {
+            if attempt.is_silent() {
+                // It would never fail else, and never be found dead.
+                self.group.check(attempt.index);
+            } else {
+                attempt.pool.rtt.observe_at_least(now - attempt.sent);
+            }
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        self.running
+            .iter()
+            .map(|attempt| attempt.deadline(self.group, self.give_up))
+            .chain(self.next_at)
+            .min()
+            .unwrap_or(self.give_up)
+    }
+}
+
+impl Attempt {
+    fn deadline(&self, group: &Group, give_up: Instant) -> Instant {
+        match self.ticket.link().connected.get() {
+            Some(connected) => connected.max(self.sent) + group.options.read_timeout,
+            None => (self.sent + self.pool.dial_timeout()).min(give_up.max(self.sent + LEAST_DIAL)),
+        }
+    }
+
+    /// Whether its link has delivered nothing since the query was sent.
+    fn is_silent(&self) -> bool {
+        self.ticket.link().replies.get() == self.replies_before
+    }
+
+    fn failure(&self, cause: Cause) -> Failure {
+        let link = self.ticket.link();
+        let op = match link.connected.get() {
+            Some(_) => Op::Read,
+            None => Op::Dial,
+        };
+        link.failure(op, cause)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.ticket.cancel();
+        self.pool.release(self.ticket.link());
+    }
+}
