@@ -3,5 +3,6 @@
 pub mod index;
 pub mod model;
 mod objects;
+pub mod slim;
 pub mod snapshot;
 mod table;
