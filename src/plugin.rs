@@ -111,6 +111,8 @@ pub struct Block {
     pub zones: Vec<NameBuf>,
     /// Its keys as CoreDNS's plugins see them: `dns://example.org.:53`.
     pub keys: Vec<String>,
+    /// Whether it is the only block of the Corefile.
+    pub alone: bool,
 }
 
 /// Settings of a server block that directives without a place in the chain make.
