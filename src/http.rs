@@ -33,8 +33,8 @@ const BACKLOG: i32 = 128;
 pub struct Site {
     local: SocketAddr,
     handler: Arc<ArcSwapOption<Handler>>,
-    /// Dropping it closes the listener; open connections end by themselves.
-    _open: watch::Sender<()>,
+    /// Its end closes the listener; open connections end by themselves.
+    open: watch::Sender<bool>,
 }
 
 impl Site {
@@ -46,19 +46,24 @@ impl Site {
         let local = listener.local_addr()?;
         let _guard = control.enter();
         let listener = TcpListener::from_std(listener)?;
-        let (open, closed) = watch::channel(());
+        let (open, closed) = watch::channel(true);
         let handler = Arc::new(ArcSwapOption::empty());
         control.spawn(accept(listener, handler.clone(), closed));
         Ok(Arc::new(Self {
             local,
             handler,
-            _open: open,
+            open,
         }))
     }
 
     /// The address that was bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Closes the listener; clients are refused from now on.
+    pub fn close(&self) {
+        self.open.send_replace(false);
     }
 
     /// Answers requests with `handler` from now on.
@@ -70,7 +75,7 @@ impl Site {
 async fn accept(
     listener: TcpListener,
     handler: Arc<ArcSwapOption<Handler>>,
-    mut closed: watch::Receiver<()>,
+    mut closed: watch::Receiver<bool>,
 ) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -79,7 +84,6 @@ async fn accept(
         };
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
-            // The sender never sends: this is its end.
             _ = closed.changed() => return,
         };
         let Ok((stream, _)) = stream else {

@@ -179,7 +179,7 @@ impl Histogram {
             bucket.set_upper_bound(*bound);
             buckets.push(bucket);
         }
-        histogram.set_bucket(buckets.into());
+        histogram.set_bucket(buckets);
         histogram.set_sample_count(cumulative + at(self.bounds.len()));
         let sums = self
             .rows
@@ -345,7 +345,7 @@ impl<S: Series> Collector for Family<S> {
                     pair
                 });
                 let mut metric = proto::Metric::default();
-                metric.set_label(pairs.collect::<Vec<_>>().into());
+                metric.set_label(pairs.collect::<Vec<_>>());
                 series.export(&mut metric);
                 metric
             })
@@ -354,7 +354,7 @@ impl<S: Series> Collector for Family<S> {
         family.set_name(self.0.desc.fq_name.clone());
         family.set_help(self.0.desc.help.clone());
         family.set_field_type(S::KIND);
-        family.set_metric(metrics.into());
+        family.set_metric(metrics);
         vec![family]
     }
 }
@@ -369,12 +369,9 @@ mod tests {
         assert!(family.collect().is_empty());
         let counter = family.with(&["x"]);
         counter.inc();
-        std::thread::spawn({
-            let counter = counter.clone();
-            move || {
-                enter_worker(0);
-                counter.add(2);
-            }
+        std::thread::spawn(move || {
+            enter_worker(0);
+            counter.add(2);
         })
         .join()
         .unwrap();

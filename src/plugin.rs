@@ -16,10 +16,17 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use corefile::key::ZoneKey;
+
 use crate::chain::Plugin;
 use crate::wire::NameBuf;
 
+mod errors;
+mod health;
 pub mod kubernetes;
+mod log;
+mod prometheus;
+mod ready;
 mod whoami;
 
 /// A directive that Pando implements.
@@ -29,8 +36,11 @@ pub struct Definition {
     pub name: &'static str,
     /// Reads all occurrences of the directive in one server block. The error
     /// needs no `plugin/NAME: ` in front: the caller adds it.
-    pub parse: fn(&corefile::Directive, &Block) -> Result<Box<dyn Spec>, corefile::Error>,
+    pub parse: fn(&corefile::Directive, &Block) -> Parsed,
 }
+
+/// What the user wrote, or why it cannot be meant.
+pub type Parsed = Result<Box<dyn Spec>, corefile::Error>;
 
 /// What a directive says, before anything was opened or looked up.
 pub trait Spec: fmt::Debug + Send {
@@ -59,13 +69,13 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("bind", None),
     ("debug", None),
     ("trace", None),
-    ("ready", None),
-    ("health", None),
+    ("ready", Some(&ready::DEFINITION)),
+    ("health", Some(&health::DEFINITION)),
     ("pprof", None),
     ("shed", None),
-    ("prometheus", None),
-    ("errors", None),
-    ("log", None),
+    ("prometheus", Some(&prometheus::DEFINITION)),
+    ("errors", Some(&errors::DEFINITION)),
+    ("log", Some(&log::DEFINITION)),
     ("dnstap", None),
     ("local", None),
     ("dns64", None),
@@ -109,10 +119,29 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
 pub struct Block {
     /// Its zones, lower case, in the order of the keys.
     pub zones: Vec<NameBuf>,
-    /// Its keys as CoreDNS's plugins see them: `dns://example.org.:53`.
-    pub keys: Vec<String>,
-    /// Whether it is the only block of the Corefile.
-    pub alone: bool,
+    /// Its keys; as text they are what CoreDNS's plugins see: `dns://example.org.:53`.
+    pub keys: Vec<ZoneKey>,
+}
+
+impl Block {
+    /// A block with these keys.
+    pub fn new(keys: Vec<ZoneKey>) -> Self {
+        let zones = parse_zones(keys.iter().map(|key| key.zone.as_str()));
+        Self { zones, keys }
+    }
+
+    /// The zones of a plugin: its arguments, or without any the block's own.
+    /// Arguments that are no zones are left out, as in CoreDNS.
+    pub fn origins(&self, args: &[&str]) -> Vec<NameBuf> {
+        let origins = corefile::key::origins(args, &self.keys);
+        parse_zones(origins.iter().map(String::as_str))
+    }
+}
+
+/// Zones in wire form. What the Corefile takes for a zone can have octets
+/// beyond the 255 of a name once escapes are resolved; no query can be for it.
+fn parse_zones<'a>(zones: impl Iterator<Item = &'a str>) -> Vec<NameBuf> {
+    zones.filter_map(|zone| zone.parse().ok()).collect()
 }
 
 /// Settings of a server block that directives without a place in the chain make.
@@ -124,6 +153,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// Whether panics go through and debug lines are logged (`debug`).
     pub debug: bool,
+    /// Whether a recovered panic is logged with its stack (`errors`).
+    pub stacktrace: bool,
 }
 
 impl Settings {
@@ -158,12 +189,24 @@ impl<'a> Builder<'a> {
         chain: &'a mut Vec<Arc<dyn Plugin>>,
         hooks: &'a mut Hooks,
     ) -> Self {
-        Self { block, settings, control, kept, chain, hooks }
+        Self {
+            block,
+            settings,
+            control,
+            kept,
+            chain,
+            hooks,
+        }
     }
 
     /// Appends a stage to the block's chain.
     pub fn push(&mut self, plugin: Arc<dyn Plugin>) {
         self.chain.push(plugin);
+    }
+
+    /// Runs when the block's chain is complete, before any hook.
+    pub fn when_assembled(&mut self, hook: impl FnOnce(&Assembled<'_>) + Send + 'static) {
+        self.hooks.assembled.push(Box::new(hook));
     }
 
     /// Runs before any socket is opened; an error keeps the configuration from coming into force.
@@ -174,6 +217,11 @@ impl<'a> Builder<'a> {
     /// Runs once the configuration is in force and its sockets are open.
     pub fn on_started(&mut self, hook: impl FnOnce() -> HookFuture + Send + 'static) {
         self.hooks.started.push(Box::new(hook));
+    }
+
+    /// Runs as soon as the process is told to end, before anything stops.
+    pub fn on_ending(&mut self, hook: impl FnOnce() + Send + 'static) {
+        self.hooks.ending.push(Box::new(hook));
     }
 
     /// Runs when this configuration ends: at a reload and at the end of the process.
@@ -190,10 +238,28 @@ impl<'a> Builder<'a> {
 /// What a hook does, off the workers.
 pub type HookFuture = Pin<Box<dyn Future<Output = Result<(), BuildError>> + Send>>;
 type Hook = Box<dyn FnOnce() -> HookFuture + Send>;
+/// What a plugin does with the block that it has become a part of.
+pub type AssembledHook = Box<dyn FnOnce(&Assembled<'_>) + Send>;
+
+/// A server block whose chain is complete.
+pub struct Assembled<'a> {
+    /// Its zones and keys.
+    pub block: &'a Block,
+    /// The plugins that answer its queries, first to last.
+    pub chain: &'a [Arc<dyn Plugin>],
+    /// The listeners that it is served on, as the `server` label of metrics.
+    pub servers: &'a [String],
+    /// The name of its view; empty where there is none.
+    pub view: &'a str,
+}
 
 /// What happens when a configuration begins and ends; each list runs in order.
 #[derive(Default)]
 pub struct Hooks {
+    /// When the block's chain is complete; the server takes these per block.
+    pub assembled: Vec<AssembledHook>,
+    /// When the process is told to end.
+    pub ending: Vec<Box<dyn FnOnce() + Send>>,
     /// Before sockets are opened.
     pub startup: Vec<Hook>,
     /// After sockets were opened.
@@ -235,6 +301,18 @@ impl Kept {
         };
         self.new.insert(key.to_owned(), thing.clone());
         Ok(thing)
+    }
+
+    /// The thing called `key` that the blocks of this configuration share; it
+    /// is made anew for each configuration.
+    pub fn share<T: Any + Send + Sync>(&mut self, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        let found = self.new.get(key).cloned();
+        let thing = match found.and_then(|thing| thing.downcast::<T>().ok()) {
+            Some(thing) => thing,
+            None => Arc::new(make()),
+        };
+        self.new.insert(key.to_owned(), thing.clone());
+        thing
     }
 }
 

@@ -47,8 +47,6 @@ impl Rcode {
     pub const BADVERS: Self = Self(16);
 
     /// The mnemonic, as logs and metrics print it; `None` where there is none.
-    ///
-    /// 16 means BADVERS in a header and BADSIG in TSIG; CoreDNS prints the latter.
     pub fn mnemonic(self) -> Option<&'static str> {
         Some(match self.0 {
             0 => "NOERROR",
@@ -62,8 +60,8 @@ impl Rcode {
             8 => "NXRRSET",
             9 => "NOTAUTH",
             10 => "NOTZONE",
-            11 => "DSOTYPENI",
-            16 => "BADSIG",
+            11 => "STATEFUL",
+            16 => "BADVERS",
             17 => "BADKEY",
             18 => "BADTIME",
             19 => "BADMODE",
@@ -88,6 +86,14 @@ pub mod rtype {
             /// The mnemonic of a type, if it has one.
             pub fn mnemonic(value: u16) -> Option<&'static str> {
                 Some(match value { $($value => stringify!($name),)* _ => return None })
+            }
+
+            /// The mnemonic, or `TYPE123` (RFC 3597 section 5).
+            pub fn display(value: u16) -> impl std::fmt::Display {
+                std::fmt::from_fn(move |f| match mnemonic(value) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "TYPE{value}"),
+                })
             }
 
             /// The type of an upper-case mnemonic.
@@ -136,6 +142,14 @@ pub mod class {
             254 => "NONE",
             255 => "ANY",
             _ => return None,
+        })
+    }
+
+    /// The mnemonic, or `CLASS123` (RFC 3597 section 5).
+    pub fn display(value: u16) -> impl std::fmt::Display {
+        std::fmt::from_fn(move |f| match mnemonic(value) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "CLASS{value}"),
         })
     }
 }

@@ -12,7 +12,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Block, BuildError, Builder, Definition, Spec};
+use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{Exchange, Next, Plugin, Proto, Served, Serving};
 use crate::wire::{Name, NameBuf, Owner, RData, Rcode, Section, flags};
 
@@ -24,7 +24,7 @@ pub(super) static DEFINITION: Definition = Definition {
 #[derive(Debug)]
 struct WhoamiSpec;
 
-fn parse(directive: &corefile::Directive, _: &Block) -> Result<Box<dyn Spec>, corefile::Error> {
+fn parse(directive: &corefile::Directive, _: &Block) -> Parsed {
     let mut tokens = directive.dispenser();
     tokens.next();
     if tokens.next_arg() {
@@ -67,7 +67,9 @@ fn answer(exchange: &mut Exchange) -> Served {
     reply.push(Section::Additional, Owner::Question, 0, &address);
 
     let mut owner = NameBuf::new();
-    let fits = owner.push_label(transport).and_then(|()| owner.push_name(request.qname()));
+    let fits = owner
+        .push_label(transport)
+        .and_then(|()| owner.push_name(request.qname()));
     if fits.is_ok() {
         let port = RData::Srv {
             priority: 0,

@@ -1,0 +1,239 @@
+//! `prometheus`: counts queries and replies, and serves all metrics.
+//!
+//! ```text
+//! prometheus [ADDRESS] {
+//!     runtime_metrics
+//! }
+//! ```
+//!
+//! ADDRESS defaults to `localhost:9153`; the path is `/metrics`. Blocks may
+//! name the same address: it is opened once. An address that cannot be
+//! opened is logged and does not keep the server from starting.
+//! `runtime_metrics` is accepted and changes nothing: it selects series of
+//! the Go runtime, which Pando does not have.
+
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response, StatusCode, header};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Encoder, TextEncoder};
+
+use super::{Assembled, Block, BuildError, Builder, Definition, Parsed, Spec};
+use crate::chain::{Exchange, Next, Plugin, Serving};
+use crate::clock;
+use crate::http::{self, Site};
+use crate::metrics::server::{BlockSeries, Report};
+use crate::metrics::{self, Family, Gauge};
+
+pub(super) static DEFINITION: Definition = Definition {
+    name: "prometheus",
+    parse,
+};
+
+static BUILD_INFO: LazyLock<Family<Gauge>> = LazyLock::new(|| {
+    Family::gauges(
+        "coredns_build_info",
+        "A metric with a constant '1' value labeled by version, revision, and goversion from which CoreDNS was built.",
+        &["version", "revision", "goversion"],
+    )
+});
+static PLUGIN_ENABLED: LazyLock<Family<Gauge>> = LazyLock::new(|| {
+    Family::gauges(
+        "coredns_plugin_enabled",
+        "A metric that indicates whether a plugin is enabled on per server and zone basis.",
+        &["server", "zone", "view", "name"],
+    )
+});
+static PROCESS: LazyLock<()> = LazyLock::new(|| {
+    // A second collector of the process would be refused: this one is made once.
+    let _ = metrics::registry().register(Box::new(ProcessCollector::for_self()));
+});
+
+#[derive(Debug)]
+struct PrometheusSpec {
+    address: String,
+}
+
+fn parse(directive: &corefile::Directive, _: &Block) -> Parsed {
+    let mut words = directive.dispenser();
+    let mut address = "localhost:9153";
+    let mut seen = false;
+    while words.next() {
+        if std::mem::replace(&mut seen, true) {
+            return Err(words.once_err());
+        }
+        match words.remaining_args()[..] {
+            [] => {}
+            [given] => {
+                http::check_host_port(given).map_err(|error| words.plain_err(error))?;
+                address = given;
+            }
+            _ => return Err(words.arg_err()),
+        }
+        while words.next_block() {
+            match words.val() {
+                "runtime_metrics" => {
+                    if !words.remaining_args().is_empty() {
+                        return Err(words.arg_err());
+                    }
+                }
+                "tls" => {
+                    return Err(
+                        words.err("tls is not supported yet: metrics are served over plain HTTP")
+                    );
+                }
+                other => {
+                    let known = ["runtime_metrics", "tls"];
+                    return Err(words
+                        .err(format!("unknown option: {other}"))
+                        .suggest(&known));
+                }
+            }
+        }
+    }
+    Ok(Box::new(PrometheusSpec {
+        address: address.to_owned(),
+    }))
+}
+
+impl Spec for PrometheusSpec {
+    fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
+        LazyLock::force(&PROCESS);
+        let rustc = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));
+        let revision = option_env!("PANDO_REVISION").unwrap_or_default();
+        BUILD_INFO
+            .with(&[env!("CARGO_PKG_VERSION"), revision, rustc])
+            .set(1.0);
+
+        let control = builder.control;
+        let key = format!("metrics {}", self.address);
+        let site = builder
+            .kept
+            .take_or(&key, || Site::open(control, &self.address));
+        match site {
+            Ok(site) => site.serve(Arc::new(answer)),
+            Err(error) => {
+                tracing::error!(target: "plugin/metrics", "Failed to start metrics handler: {error}");
+            }
+        }
+        builder.when_assembled(|block| {
+            for (server, zone, name) in enabled(block) {
+                PLUGIN_ENABLED
+                    .with(&[server, &zone, block.view, name])
+                    .set(1.0);
+            }
+        });
+        builder.on_shutdown(|| {
+            PLUGIN_ENABLED.clear();
+            Box::pin(std::future::ready(Ok(())))
+        });
+        builder.push(Arc::new(Prometheus));
+        Ok(())
+    }
+}
+
+fn enabled<'a>(block: &'a Assembled<'a>) -> impl Iterator<Item = (&'a str, String, &'static str)> {
+    block.servers.iter().flat_map(move |server| {
+        block.block.zones.iter().flat_map(move |zone| {
+            let plugins = block.chain.iter();
+            plugins.map(move |plugin| (server.as_str(), zone.to_string(), plugin.name()))
+        })
+    })
+}
+
+fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.uri().path() != "/metrics" {
+        return http::not_found();
+    }
+    let encoder = TextEncoder::new();
+    let mut body = Vec::new();
+    if let Err(error) = encoder.encode(&metrics::registry().gather(), &mut body) {
+        return http::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    }
+    let mut response = http::text(StatusCode::OK, body);
+    if let Ok(kind) = header::HeaderValue::from_str(encoder.format_type()) {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
+}
+
+struct Prometheus;
+
+impl Plugin for Prometheus {
+    fn name(&self) -> &'static str {
+        "prometheus"
+    }
+
+    fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a> {
+        Box::pin(async move {
+            let neighbour = next.plugins().first().map_or("", |plugin| plugin.name());
+            let Some(block) = exchange.block.clone() else {
+                return next.serve(exchange).await;
+            };
+            let request = &exchange.request;
+            let asked = request.qtype();
+            let size = request.wire_len();
+            let dnssec_ok = request.dnssec_ok();
+            let series = block
+                .series
+                .get_or_init(|| BlockSeries::new(&block, neighbour));
+            let zone = series.zone(request.name());
+            let started = exchange.arrived;
+
+            let served = next.serve(exchange).await;
+            let written = exchange.reply();
+            let rcode = match (written, &served) {
+                (Some(reply), _) => reply.rcode(),
+                (None, Ok(rcode)) => *rcode,
+                (None, Err(failure)) => failure.rcode,
+            };
+            zone.report(&Report {
+                proto: exchange.proto,
+                ipv6: exchange.client.ip().to_canonical().is_ipv6(),
+                qtype: asked,
+                dnssec_ok,
+                request_size: size,
+                response_size: written.map_or(0, crate::wire::Reply::wire_len),
+                rcode,
+                seconds: clock::now().since(started).as_secs_f64(),
+            });
+            served
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn setups_are_accepted_and_refused_as_coredns_does() {
+        for (text, error) in [
+            ("prometheus", ""),
+            ("prometheus localhost:53", ""),
+            ("prometheus :9153 {\nruntime_metrics\n}", ""),
+            ("prometheus {}", "address {}: missing port in address"),
+            ("prometheus /foo", "address /foo: missing port in address"),
+            (
+                "prometheus a b c",
+                "Corefile:1 - Error during parsing: Wrong argument count or unexpected line ending after 'c'",
+            ),
+            (
+                "prometheus {\nfoo\n}",
+                "Corefile:2 - Error during parsing: unknown option: foo",
+            ),
+            (
+                "prometheus\nprometheus",
+                "this plugin can only be used once per Server Block",
+            ),
+        ] {
+            let directive = corefile::Directive::new("Corefile", text);
+            let found = parse(&directive, &Block::default()).err();
+            let found = found.as_ref().map_or("", |error| error.first_line());
+            assert_eq!(found, error, "{text}");
+        }
+    }
+}
