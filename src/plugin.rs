@@ -21,6 +21,7 @@ use corefile::key::ZoneKey;
 use crate::chain::Plugin;
 use crate::wire::NameBuf;
 
+mod chaos;
 mod errors;
 mod health;
 pub mod kubernetes;
@@ -80,7 +81,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("local", None),
     ("dns64", None),
     ("any", None),
-    ("chaos", None),
+    ("chaos", Some(&chaos::DEFINITION)),
     ("loadbalance", None),
     ("tsig", None),
     ("rewrite", None),

@@ -1,0 +1,31 @@
+# The same recipes as .ci/run, one by one.
+
+default:
+    @just --list
+
+fmt:
+    cargo fmt --all --check
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+deny:
+    cargo deny check licenses bans sources
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Builds etcd, kube-apiserver, kube-controller-manager and kubectl (Go, four minutes the first time).
+control-plane:
+    tests/control-plane/build.sh
+
+test:
+    cargo test --workspace
+
+# One minute of each fuzz target; needs a nightly toolchain and cargo-fuzz.
+fuzz seconds="60":
+    for target in $(cargo +nightly fuzz list); do \
+        cargo +nightly fuzz run "$target" -- -max_total_time={{seconds}} || exit 1; done
+
+demo:
+    cargo run --release -- -conf deploy/demo/Corefile
