@@ -44,3 +44,11 @@ pub fn refresh() -> Tick {
     NOW.with(|now| now.set(instant));
     Tick(instant)
 }
+
+/// Moves this thread's clock ahead; it stands still until it is moved or read again.
+#[cfg(test)]
+#[allow(dead_code)]
+pub(crate) fn advance(by: Duration) {
+    let later = now().0.map(|instant| instant + by);
+    NOW.with(|now| now.set(later));
+}

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod chain;
+pub mod cidr;
 pub mod clock;
 pub mod http;
 pub mod metrics;
@@ -11,3 +12,4 @@ pub mod plugin;
 pub mod response;
 pub mod upstream;
 pub mod wire;
+pub mod zones;

@@ -5,7 +5,10 @@
 //! belongs to everybody who is not a worker. All series live in one registry
 //! for the whole process and survive reloads, as in CoreDNS.
 
+mod by_server;
 pub mod server;
+
+pub use by_server::ByServer;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

@@ -19,7 +19,7 @@ pub use edns::{Ede, Edns};
 pub use name::{Name, NameBuf, NameError};
 pub use reader::{Error, Reader};
 pub use record::{RData, Record, RecordView, Section};
-pub use reply::{Owner, Reply};
+pub use reply::{Owner, Reply, Stored};
 pub use request::{Reject, Request};
 
 /// A response code (RFC 1035 section 4.1.1, RFC 6895), the extended ones included.

@@ -2,6 +2,11 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+mod order;
+mod stored;
+
+pub use stored::Stored;
+
 use super::{
     Ede, Edns, Error, HEADER_LEN, Name, RData, Rcode, Reader, Record, RecordView, Request, Section,
     class, flags, opcode, record, rtype,

@@ -1,0 +1,158 @@
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::Reply;
+use crate::wire::{Record, Section, rtype};
+
+impl Reply {
+    /// Puts the records of a section into another order: `order` names, for
+    /// each place, the record that shall stand there, by its present index.
+    ///
+    /// Address records whose owner is a pointer are moved as octets; where
+    /// others must move, all records are written anew. An `order` that is no
+    /// permutation of the section's indices is ignored.
+    pub fn reorder(&mut self, section: Section, order: &[u16]) {
+        let mut seen: SmallVec<[bool; 32]> = SmallVec::from_elem(false, order.len());
+        let is_permutation = order.iter().all(|&index| {
+            let fresh = seen.get_mut(usize::from(index));
+            fresh.is_some_and(|seen| !std::mem::replace(seen, true))
+        });
+        if !is_permutation || order.len() != self.count(section) {
+            return;
+        }
+        let moved = |(place, index): (usize, &u16)| place != usize::from(*index);
+        let Some(first) = order.iter().enumerate().position(moved) else {
+            return;
+        };
+        if !self.move_octets(section, order, first) {
+            self.move_records(section, order);
+        }
+    }
+
+    /// Moves octets, if nothing can point into those that move.
+    fn move_octets(&mut self, section: Section, order: &[u16], first: usize) -> bool {
+        let mut places: SmallVec<[Range<usize>; 32]> = SmallVec::new();
+        for (index, view) in self.section(section).enumerate() {
+            let range = view.range();
+            let owner = self.buf.get(range.start).copied().unwrap_or(0);
+            let plain = owner & 0xC0 == 0xC0 && matches!(view.rtype, rtype::A | rtype::AAAA);
+            let stays = order
+                .get(index)
+                .is_some_and(|&from| usize::from(from) == index);
+            if index >= first && !plain && !stays {
+                return false;
+            }
+            places.push(range);
+        }
+        // What stays behind what moves would still shift where sizes differ.
+        let mut run: SmallVec<[u8; 512]> = SmallVec::new();
+        let mut rest = order.iter().enumerate().skip(first).peekable();
+        let Some(start) = places.get(first).map(|place| place.start) else {
+            return false;
+        };
+        while let Some((place, &from)) = rest.next() {
+            let (Some(to), Some(from)) = (places.get(place), places.get(usize::from(from))) else {
+                return false;
+            };
+            if to == from && start + run.len() != to.start {
+                return false;
+            }
+            run.extend_from_slice(self.buf.get(from.clone()).unwrap_or_default());
+        }
+        if let Some(slot) = self.buf.get_mut(start..start + run.len()) {
+            slot.copy_from_slice(&run);
+        }
+        true
+    }
+
+    fn move_records(&mut self, section: Section, order: &[u16]) {
+        let records = self.to_records();
+        let before = records.partition_point(|record| record.section < section);
+        let places = order.iter().map(|&from| before + usize::from(from));
+        let moved = places.filter_map(|at| records.get(at));
+        let kept = |record: &&Record| record.section != section;
+        let all: Vec<&Record> = records.iter().filter(kept).chain(moved).collect();
+        if all.len() == records.len() {
+            // Sorts by section, otherwise in this order.
+            self.replace_records(all);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Name, NameBuf, Owner, RData, Request};
+
+    fn name(text: &str) -> NameBuf {
+        text.parse().unwrap()
+    }
+
+    fn shown(reply: &Reply, section: Section) -> Vec<String> {
+        let records = reply.section(section).map(|view| view.to_record().unwrap());
+        let show = |record: Record| match record.target() {
+            Some(target) => format!("{} {}", record.owner, target),
+            None => format!("{} {}", record.owner, record.rdata.last().unwrap()),
+        };
+        records.map(show).collect()
+    }
+
+    #[test]
+    fn records_change_places() {
+        let mut request = Request::new();
+        request.ask(1, name("example.org").name(), rtype::A);
+        let alias = name("www.example.org");
+        let cname = (Owner::Question, RData::Cname(alias.name()));
+        let at = |last: u8| {
+            (
+                Owner::Name(alias.name()),
+                RData::A([192, 0, 2, last].into()),
+            )
+        };
+        let six = (
+            Owner::Name(alias.name()),
+            RData::Aaaa([0, 0, 0, 0, 0, 0, 0, 6].into()),
+        );
+        let exchange = name("mx.example.net");
+        let mut rdata = vec![0, 1];
+        rdata.extend_from_slice(exchange.wire());
+        let mx = (Owner::Question, RData::Other(rtype::MX, &rdata));
+        let rdata = [&[0, 2][..], Name::ROOT.wire()].concat();
+        let mx2 = (Owner::Question, RData::Other(rtype::MX, &rdata));
+        for (records, order, want) in [
+            (&[cname, at(1), at(2), at(3)][..], &[0, 3, 1, 2][..], "c312"),
+            (&[cname, at(1), six, at(3)], &[0, 2, 3, 1], "c631"),
+            (&[cname, at(1), six, at(3)], &[0, 1, 3, 2], "c136"),
+            (&[at(1), six, cname, at(3)], &[2, 0, 3, 1], "c136"),
+            // A record that stays between two that swap.
+            (&[at(1), mx, at(3)], &[2, 1, 0], "3m1"),
+            (&[six, mx, at(3)], &[2, 1, 0], "3m6"),
+            (&[mx, mx2, at(3)], &[1, 0, 2], ".m3"),
+            // Not a permutation: ignored.
+            (&[at(1), at(2)], &[0, 0], "12"),
+            (&[at(1), at(2)], &[1], "12"),
+            (&[at(1), at(2)], &[1, 2], "12"),
+        ] {
+            let mut reply = Reply::new();
+            reply.start(&request);
+            for (owner, rdata) in records {
+                reply.push(Section::Answer, *owner, 5, rdata);
+            }
+            let behind = RData::Cname(exchange.name());
+            reply.push(Section::Additional, Owner::Name(alias.name()), 5, &behind);
+            reply.reorder(Section::Answer, order);
+            let letters: String = shown(&reply, Section::Answer)
+                .iter()
+                .map(|text| match text.split_once(' ').unwrap().1 {
+                    "www.example.org." => "c",
+                    "mx.example.net." => "m",
+                    other => other,
+                })
+                .collect();
+            assert_eq!(letters, want);
+            let additional = shown(&reply, Section::Additional);
+            assert_eq!(additional, ["www.example.org. mx.example.net."]);
+        }
+    }
+}
