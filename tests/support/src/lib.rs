@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Client`] | asks over raw sockets and shows what came back |
 //! | [`Upstream`] | a DNS server that answers by script: slow, lying, truncating, dead |
+//! | [`ControlPlane`] | a real kube-apiserver over a real etcd |
 //! | [`Server`] | the `pando` binary, or CoreDNS beside it, on free ports |
 //!
 //! Every wait is bounded by [`BOUND`] unless the caller names a bound.
@@ -12,6 +13,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod client;
+mod control_plane;
 mod ports;
 mod process;
 mod records;
@@ -22,6 +24,7 @@ mod web;
 use std::time::Duration;
 
 pub use client::{Answer, Ask, Client, Stream};
+pub use control_plane::{Account, ControlPlane, dns_rules};
 pub use ports::Port;
 pub use process::{Line, Process};
 pub use records::record;

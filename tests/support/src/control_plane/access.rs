@@ -1,0 +1,147 @@
+//! Who may do what: kubeconfigs, service accounts, requests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::ControlPlane;
+
+/// A service account with a token on disk, as a pod has it.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// A kubeconfig that reads the token from [`Self::token`].
+    pub kubeconfig: PathBuf,
+    /// The file of the token. [`ControlPlane::renew`] writes it anew.
+    pub token: PathBuf,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl ControlPlane {
+    /// Makes (or finds) a service account that may read what `rules` say,
+    /// cluster-wide, and mints a token for it. `rules` are those of a
+    /// ClusterRole; [`dns_rules`] are CoreDNS's.
+    ///
+    /// # Errors
+    ///
+    /// When the API server refuses.
+    pub async fn account(&self, name: &str, rules: &Value) -> anyhow::Result<Account> {
+        let namespace = "kube-system";
+        let full_name = format!("pando:{name}");
+        let rbac = "rbac.authorization.k8s.io";
+        let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
+            { "apiVersion": "v1", "kind": "ServiceAccount",
+              "metadata": { "name": name, "namespace": namespace } },
+            { "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole",
+              "metadata": { "name": full_name }, "rules": rules },
+            { "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRoleBinding",
+              "metadata": { "name": full_name },
+              "roleRef": { "apiGroup": rbac, "kind": "ClusterRole", "name": full_name },
+              "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }] },
+        ]});
+        self.apply(&objects.to_string()).await?;
+        let account = Account {
+            kubeconfig: self.path(&format!("{name}.kubeconfig")),
+            token: self.path(&format!("{name}.token")),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        self.renew(&account).await?;
+        let authority = self.path("ca.crt");
+        let user = json!({ "tokenFile": account.token });
+        let cluster = json!({ "server": self.url(), "certificate-authority": authority });
+        write_kubeconfig(&account.kubeconfig, cluster, user)?;
+        Ok(account)
+    }
+
+    /// Mints a new token for an account and puts it in place, as the kubelet
+    /// does. The account must exist: after [`ControlPlane::rebuild`] call
+    /// [`ControlPlane::account`] again.
+    ///
+    /// # Errors
+    ///
+    /// When the API server refuses.
+    pub async fn renew(&self, account: &Account) -> anyhow::Result<()> {
+        let Account {
+            namespace, name, ..
+        } = account;
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": { "expirationSeconds": 3600 },
+        });
+        let reply = self.request("POST", &path, &body).await?;
+        let token = reply["status"]["token"].as_str().context("no token")?;
+        let new = account.token.with_extension("new");
+        fs::write(&new, token)?;
+        Ok(fs::rename(&new, &account.token)?)
+    }
+}
+
+/// The rules of CoreDNS's ClusterRole.
+#[must_use]
+pub fn dns_rules() -> Value {
+    json!([
+        { "apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"],
+          "verbs": ["list", "watch"] },
+        { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"],
+          "verbs": ["list", "watch"] },
+        { "apiGroups": ["multicluster.x-k8s.io"], "resources": ["serviceimports"],
+          "verbs": ["list", "watch"] },
+    ])
+}
+
+/// Writes the administrator's kubeconfig; the certificates lie in `folder`.
+pub(super) fn write_admin(path: &Path, url: &str, folder: &Path) -> anyhow::Result<()> {
+    let user = json!({
+        "client-certificate": folder.join("admin.crt"),
+        "client-key": folder.join("admin.key"),
+    });
+    let cluster = json!({ "server": url, "certificate-authority": folder.join("ca.crt") });
+    write_kubeconfig(path, cluster, user)
+}
+
+fn write_kubeconfig(path: &Path, cluster: Value, user: Value) -> anyhow::Result<()> {
+    // JSON is YAML.
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "test", "cluster": cluster }],
+        "users": [{ "name": "test", "user": user }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+        "current-context": "test",
+    });
+    Ok(fs::write(path, config.to_string())?)
+}
+
+/// One request with a JSON body, or none where `body` is null.
+pub(super) async fn request(
+    client: &kube::Client,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> anyhow::Result<Value> {
+    Ok(client.request(http_request(method, path, body)?).await?)
+}
+
+pub(super) fn http_request(
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> anyhow::Result<hyper::Request<Vec<u8>>> {
+    let kind = match method {
+        "PATCH" => "application/merge-patch+json",
+        _ => "application/json",
+    };
+    let body = match body {
+        Value::Null => Vec::new(),
+        body => serde_json::to_vec(body)?,
+    };
+    let request = hyper::Request::builder().method(method).uri(path);
+    Ok(request.header("Content-Type", kind).body(body)?)
+}
