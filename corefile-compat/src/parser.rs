@@ -16,6 +16,10 @@ use crate::{
     tree::{Corefile, Directive, ServerBlock},
 };
 
+/// The most bytes that words may come to in which references are replaced.
+/// CoreDNS has no such limit: there, the memory is the end.
+const MAX_REPLACED: usize = 64 << 20;
+
 /// Parses the Corefile `text`, which errors call `file`.
 ///
 /// `directives` are the names that are valid; with none given, any name is.
@@ -44,6 +48,7 @@ pub fn parse(
         snippet_imports: 0,
         file_imports: 0,
         imported: 0,
+        replaced: 0,
     };
     parser.rest.reverse();
     let mut blocks = Vec::new();
@@ -70,7 +75,10 @@ struct Parser<'p> {
     files: HashMap<String, Vec<Token>>,
     snippet_imports: usize,
     file_imports: usize,
+    /// The words that imports brought.
     imported: usize,
+    /// The bytes of words in which references were replaced.
+    replaced: usize,
 }
 
 /// What stands before a server block.
@@ -113,7 +121,8 @@ impl Parser<'_> {
                 if &*token.text == "{" {
                     if comma {
                         return Err(self
-                            .err("Expected another address but had '{' - check for extra comma"));
+                            .err("Expected another address but had '{' - check for extra comma")
+                            .expecting("another zone, or no comma before this"));
                     }
                     return Ok(Keys { keys, end: false });
                 }
@@ -219,12 +228,19 @@ impl Parser<'_> {
     }
 
     /// `word` with its environment references replaced.
-    fn replace_env(&self, word: &Token) -> Result<Token, Error> {
-        match env::replace(&word.text, self.host) {
-            Ok(None) => Ok(word.clone()),
-            Ok(Some(text)) => Ok(word.with_text(text)),
-            Err(endless) => Err(self.err(&endless.to_string())),
+    fn replace_env(&mut self, word: &Token) -> Result<Token, Error> {
+        let text = match env::replace(&word.text, self.host) {
+            Ok(None) => return Ok(word.clone()),
+            Ok(Some(text)) => text,
+            Err(endless) => return Err(self.err(&endless.to_string())),
+        };
+        self.replaced = self.replaced.saturating_add(text.len());
+        if self.replaced > MAX_REPLACED {
+            return Err(self.err(&format!(
+                "Environment variables bring in more than {MAX_REPLACED} bytes"
+            )));
         }
+        Ok(word.with_text(text))
     }
 
     /// Steps to the next word; at the end the last one stays.
