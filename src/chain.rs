@@ -74,6 +74,8 @@ pub struct Failure {
     pub rcode: Rcode,
     /// What `errors` logs.
     pub message: Cow<'static, str>,
+    /// What an EDNS client is told along with the code (RFC 8914).
+    pub ede: Option<Ede>,
 }
 
 impl Failure {
@@ -87,7 +89,14 @@ impl Failure {
         Self {
             rcode,
             message: message.into(),
+            ede: None,
         }
+    }
+
+    /// The same failure, explained to the client.
+    pub fn explained(mut self, ede: Ede) -> Self {
+        self.ede = Some(ede);
+        self
     }
 }
 

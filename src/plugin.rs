@@ -23,6 +23,7 @@ use crate::wire::NameBuf;
 
 mod chaos;
 mod errors;
+mod forward;
 mod health;
 pub mod kubernetes;
 mod log;
@@ -105,7 +106,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("secondary", None),
     ("etcd", None),
     ("loop", None),
-    ("forward", None),
+    ("forward", Some(&forward::DEFINITION)),
     ("grpc", None),
     ("erratic", None),
     ("whoami", Some(&whoami::DEFINITION)),
@@ -122,13 +123,19 @@ pub struct Block {
     pub zones: Vec<NameBuf>,
     /// Its keys; as text they are what CoreDNS's plugins see: `dns://example.org.:53`.
     pub keys: Vec<ZoneKey>,
+    /// Whether it is the only block of the Corefile.
+    pub alone: bool,
 }
 
 impl Block {
-    /// A block with these keys.
+    /// A block with these keys, among others.
     pub fn new(keys: Vec<ZoneKey>) -> Self {
         let zones = parse_zones(keys.iter().map(|key| key.zone.as_str()));
-        Self { zones, keys }
+        Self {
+            zones,
+            keys,
+            alone: false,
+        }
     }
 
     /// The zones of a plugin: its arguments, or without any the block's own.

@@ -101,7 +101,7 @@ pub struct Options {
     /// Fail at once when all upstreams are down, instead of trying one of them.
     pub failfast_all_unhealthy: bool,
     /// RCODEs after which the next upstream is asked.
-    pub failover: Vec<u8>,
+    pub failover: Vec<u16>,
     /// The address to send from.
     pub source: Option<IpAddr>,
 }

@@ -47,6 +47,8 @@ impl Rcode {
     pub const BADVERS: Self = Self(16);
 
     /// The mnemonic, as logs and metrics print it; `None` where there is none.
+    ///
+    /// 16 means BADVERS in a header and BADSIG in TSIG; CoreDNS prints the latter.
     pub fn mnemonic(self) -> Option<&'static str> {
         Some(match self.0 {
             0 => "NOERROR",
@@ -60,8 +62,8 @@ impl Rcode {
             8 => "NXRRSET",
             9 => "NOTAUTH",
             10 => "NOTZONE",
-            11 => "STATEFUL",
-            16 => "BADVERS",
+            11 => "DSOTYPENI",
+            16 => "BADSIG",
             17 => "BADKEY",
             18 => "BADTIME",
             19 => "BADMODE",

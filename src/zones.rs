@@ -95,7 +95,7 @@ mod tests {
     fn the_longest_zone_matches() {
         let block = Block {
             zones: vec![name("cluster.local")],
-            keys: Vec::new(),
+            ..Block::default()
         };
         let zones = Zones::from_args(
             &["Example.org", "a.example.org", "a..b", "10.1.0.0/16"],

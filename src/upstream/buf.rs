@@ -1,4 +1,4 @@
-//! Reply buffers that are used again.
+//! Message buffers that are used again.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -11,20 +11,25 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The bytes of one reply. Its memory goes back to the thread that drops it.
+/// The bytes of one message. Its memory goes back to the thread that drops it.
 #[derive(Debug, Default)]
 pub struct Buf(Vec<u8>);
 
 impl Buf {
-    /// A buffer that holds a copy of `bytes`.
-    pub fn copy_of(bytes: &[u8]) -> Self {
+    /// A buffer with what `fill` appends to it.
+    pub fn filled(fill: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut buffer = FREE
             .try_with(|free| free.borrow_mut().pop())
             .ok()
             .flatten()
             .unwrap_or_default();
-        buffer.extend_from_slice(bytes);
+        fill(&mut buffer);
         Self(buffer)
+    }
+
+    /// A buffer that holds a copy of `bytes`.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        Self::filled(|buffer| buffer.extend_from_slice(bytes))
     }
 
     /// The bytes, owned; they do not come back to the pool.

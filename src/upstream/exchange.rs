@@ -6,6 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,8 +46,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct Answer {
     /// The reply as it was received, with the ID of the query.
     pub message: Buf,
-    /// The RCODE of its header.
-    pub rcode: u8,
+    /// Its RCODE, with the upper bits of an OPT record.
+    pub rcode: u16,
     /// How it came.
     pub transport: Transport,
     /// Time from the attempt that brought it to its arrival.
@@ -82,19 +83,18 @@ impl Group {
     /// See [`Error`]; [`Error::Failed`] is what the last upstream said.
     pub async fn exchange(
         self: &Arc<Self>,
-        query: &[u8],
+        query: Buf,
         client: Transport,
     ) -> Result<Answer, Error> {
-        let question = message::question(query)
-            .and_then(|range| query.get(range))
-            .ok_or(Error::InvalidRequest("no question"))?;
+        let no_question = Error::InvalidRequest("no question");
+        let (Some(question), Some(&id)) = (message::question(&query), query.first_chunk::<2>())
+        else {
+            return Err(no_question);
+        };
         let _slot = self.admit()?;
         let mut answer = Race::new(self, query, question, client).run().await?;
-        if let (Some(theirs), Some(ours)) = (
-            answer.message.first_chunk_mut::<2>(),
-            query.first_chunk::<2>(),
-        ) {
-            *theirs = *ours;
+        if let Some(theirs) = answer.message.first_chunk_mut() {
+            *theirs = id;
         }
         Ok(answer)
     }
@@ -131,7 +131,7 @@ struct Race<'a> {
     pools: Rc<[Rc<Pool>]>,
     /// The query; each attempt writes its own ID into it.
     query: Buf,
-    question: &'a [u8],
+    question: Range<usize>,
     transport: Transport,
     give_up: Instant,
     sequence: Sequence,
@@ -139,7 +139,7 @@ struct Race<'a> {
     /// Upstreams found down since `cursor` was last at the beginning.
     downs: usize,
     /// Upstreams asked so far, as bits.
-    tried: u16,
+    tried: u64,
     /// Attempts that count towards the limit.
     spent: u32,
     failovers: usize,
@@ -188,12 +188,12 @@ enum Event {
 }
 
 impl<'a> Race<'a> {
-    fn new(group: &'a Arc<Group>, query: &[u8], question: &'a [u8], client: Transport) -> Self {
+    fn new(group: &'a Arc<Group>, query: Buf, question: Range<usize>, client: Transport) -> Self {
         let options = &group.options;
         Self {
             group,
             pools: group.pools(),
-            query: Buf::copy_of(query),
+            query,
             question,
             transport: match client {
                 _ if options.force_tcp => Transport::Tcp,
@@ -375,7 +375,7 @@ impl<'a> Race<'a> {
     ) -> Result<(), Failure> {
         let pool = &self.pools[index];
         let Sent { ticket, reused } =
-            pool.send(transport, &mut self.query, self.question, anew, now)?;
+            pool.send(transport, &mut self.query, self.question.clone(), anew, now)?;
         self.running.push(Attempt {
             index,
             pool: Rc::clone(pool),
@@ -400,27 +400,29 @@ impl<'a> Race<'a> {
     /// What a reply means: the answer, or nothing yet.
     fn judge(&mut self, attempt: Attempt, mut reply: Buf, now: Instant) -> Option<Answer> {
         let options = &self.group.options;
-        match message::shape(&reply) {
-            Shape::Whole => {}
-            Shape::Cut if attempt.transport == Transport::Udp => udp::truncate(&mut reply),
-            Shape::Cut => {
-                let failure = attempt.failure(Cause::Malformed("overflow unpacking message"));
-                self.fail(attempt.index, failure, now);
-                return None;
+        let rcode = match message::shape(&reply) {
+            Shape::Whole { rcode } => rcode,
+            Shape::Cut if attempt.transport == Transport::Udp => {
+                udp::truncate(&mut reply);
+                u16::from(message::rcode(&reply))
             }
-            Shape::Broken(what) => {
+            broken => {
+                let what = match broken {
+                    Shape::Broken(what) => what,
+                    _ => "overflow unpacking message",
+                };
                 let failure = attempt.failure(Cause::Malformed(what));
                 self.fail(attempt.index, failure, now);
                 return None;
             }
-        }
+        };
         let upstream = Arc::clone(&self.group.upstreams[attempt.index]);
-        let rcode = message::rcode(&reply);
         attempt.pool.rtt.observe(now - attempt.sent);
         upstream.metrics.observe(rcode, now - attempt.began);
         let is_ours = message::question(&reply)
             .and_then(|range| reply.get(range))
-            .is_some_and(|theirs| message::same_question(self.question, theirs));
+            .zip(self.query.get(self.question.clone()))
+            .is_some_and(|(theirs, ours)| message::same_question(ours, theirs));
         if !is_ours {
             self.wrong = Some(upstream.addr);
             self.next_at = None;

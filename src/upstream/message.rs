@@ -5,7 +5,9 @@ use std::ops::Range;
 /// Size of the fixed header (RFC 1035 section 4.1.1).
 pub(super) const HEADER: usize = 12;
 
-const RCODE_NXDOMAIN: u8 = 3;
+const RCODE_NXDOMAIN: u16 = 3;
+
+const TYPE_OPT: [u8; 2] = [0, 41];
 
 /// Where the one question of `message` lies: name, type and class.
 ///
@@ -62,7 +64,7 @@ pub(super) fn rcode(message: &[u8]) -> u8 {
 }
 
 /// Whether the upstream knew: NOERROR or NXDOMAIN.
-pub(super) const fn is_verdict(rcode: u8) -> bool {
+pub(super) const fn is_verdict(rcode: u16) -> bool {
     matches!(rcode, 0 | RCODE_NXDOMAIN)
 }
 
@@ -70,7 +72,10 @@ pub(super) const fn is_verdict(rcode: u8) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// All that the header announces is there.
-    Whole,
+    Whole {
+        /// The RCODE, with the upper bits of an OPT record (RFC 6891 section 6.1.3).
+        rcode: u16,
+    },
     /// The message ends inside a record.
     Cut,
     /// A name is not one.
@@ -88,6 +93,7 @@ pub(super) fn shape(message: &[u8]) -> Shape {
             .map_or(0, |b| u32::from(b[0]) << 8 | u32::from(b[1]))
     };
     let (questions, records) = (count(0), count(2) + count(4) + count(6));
+    let mut rcode = u16::from(rcode(message));
     let mut at = HEADER;
     for nth in 0..questions + records {
         at = match skip_name(message, at) {
@@ -97,16 +103,21 @@ pub(super) fn shape(message: &[u8]) -> Shape {
         if nth < questions {
             at += 4;
         } else {
-            let Some(len) = message.get(at + 8..at + 10) else {
+            let Some([kind @ .., len_high, len_low]) =
+                message.get(at..).and_then(<[u8]>::first_chunk::<10>)
+            else {
                 return Shape::Cut;
             };
-            at += 10 + (usize::from(len[0]) << 8 | usize::from(len[1]));
+            if kind.starts_with(&TYPE_OPT) {
+                rcode |= u16::from(kind[4]) << 4;
+            }
+            at += 10 + (usize::from(*len_high) << 8 | usize::from(*len_low));
         }
         if at > message.len() {
             return Shape::Cut;
         }
     }
-    Shape::Whole
+    Shape::Whole { rcode }
 }
 
 fn skip_name(message: &[u8], mut at: usize) -> Result<usize, Shape> {
@@ -197,8 +208,12 @@ mod tests {
     #[test]
     fn shapes() {
         let whole = message([1, 1, 0, 0], A);
-        assert_eq!(shape(&whole), Shape::Whole);
-        assert_eq!(shape(&message([0, 0, 0, 0], &[])), Shape::Whole);
+        assert_eq!(shape(&whole), Shape::Whole { rcode: 3 });
+        let empty = message([0, 0, 0, 0], &[]);
+        assert_eq!(shape(&empty), Shape::Whole { rcode: 3 });
+        let opt = [0, 0, 41, 4, 208, 1, 0, 0, 0, 0, 0];
+        let badcookie = message([1, 0, 0, 1], &opt);
+        assert_eq!(shape(&badcookie), Shape::Whole { rcode: 16 + 3 });
         for len in 0..whole.len() {
             assert_eq!(shape(&whole[..len]), Shape::Cut, "{len}");
         }

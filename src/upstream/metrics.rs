@@ -9,12 +9,10 @@ use std::time::Duration;
 
 use super::Transport;
 use crate::metrics::{Counter, Family, Histogram, TIME_BUCKETS};
+use crate::wire::Rcode;
 
-/// RCODEs that a header can carry, as CoreDNS writes them.
-const RCODES: [&str; 16] = [
-    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
-    "NXRRSET", "NOTAUTH", "NOTZONE", "11", "12", "13", "14", "15",
-];
+/// RCODEs that a header can carry; their rows are looked up once.
+const HEADER_RCODES: usize = 16;
 
 static DURATION: LazyLock<Family<Histogram>> = LazyLock::new(|| {
     Family::histograms(
@@ -120,7 +118,7 @@ impl Dropped {
 pub(super) struct Metrics {
     proxy: &'static str,
     to: String,
-    duration: [OnceLock<Histogram>; RCODES.len()],
+    duration: [OnceLock<Histogram>; HEADER_RCODES],
     hits: [OnceLock<Counter>; 2],
     misses: [OnceLock<Counter>; 2],
     dropped: [OnceLock<Counter>; Dropped::ALL.len()],
@@ -140,11 +138,16 @@ impl Metrics {
         }
     }
 
-    pub(super) fn observe(&self, rcode: u8, took: Duration) {
-        let index = usize::from(rcode & 0x0f);
-        self.duration[index]
-            .get_or_init(|| DURATION.with(&[self.proxy, &self.to, RCODES[index]]))
-            .observe(took.as_secs_f64());
+    pub(super) fn observe(&self, rcode: u16, took: Duration) {
+        let look_up = || match Rcode(rcode).mnemonic() {
+            Some(name) => DURATION.with(&[self.proxy, &self.to, name]),
+            None => DURATION.with(&[self.proxy, &self.to, &rcode.to_string()]),
+        };
+        let seconds = took.as_secs_f64();
+        match self.duration.get(usize::from(rcode)) {
+            Some(row) => row.get_or_init(look_up).observe(seconds),
+            None => look_up().observe(seconds),
+        }
     }
 
     pub(super) fn count_hit(&self, transport: Transport) {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use smallvec::SmallVec;
 
-/// CoreDNS's limit on the number of upstreams of one `forward`.
-pub const MAX_UPSTREAMS: usize = 15;
+/// Most upstreams that a group may have.
+pub const MAX_UPSTREAMS: usize = 64;
 
 /// `policy` of `forward`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

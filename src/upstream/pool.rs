@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,13 +76,13 @@ impl Pool {
         })
     }
 
-    /// Sends `query`, whose first two bytes are overwritten. With `anew` on a connection that
-    /// nobody else uses.
+    /// Sends `query`, whose question is the range given and whose first two bytes are
+    /// overwritten. With `anew` on a connection that nobody else uses.
     pub(super) fn send(
         self: &Rc<Self>,
         transport: Transport,
         query: &mut [u8],
-        question: &[u8],
+        question: Range<usize>,
         anew: bool,
         now: Instant,
     ) -> Result<Sent, Failure> {

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 
@@ -68,13 +69,13 @@ impl Connection {
     pub(super) fn send(
         self: Rc<Self>,
         query: &mut [u8],
-        question: &[u8],
+        question: Range<usize>,
         now: Instant,
     ) -> Result<Ticket, Failure> {
         let link = &self.link;
         let len = u16::try_from(query.len())
             .map_err(|_| link.failure(Op::Write, Cause::Malformed("message too large")))?;
-        let id = link.register(question);
+        let id = link.register(query.get(question).unwrap_or_default());
         if let Some(place) = query.first_chunk_mut() {
             *place = id.to_be_bytes();
         }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use self::server::{Action, Server, query, reply};
 use super::metrics::Dropped;
-use super::{Answer, Error, Group, Options, Policy, Transport, message};
+use super::{Answer, Buf, Error, Group, Options, Policy, Transport, message};
 
 const UDP: Transport = Transport::Udp;
 const TCP: Transport = Transport::Tcp;
@@ -81,7 +81,10 @@ fn a_query_goes_out_as_it_came_and_the_reply_comes_back_with_its_id() {
             query.extend([
                 0, 0, 41, 0x10, 0, 0, 0, 0x80, 0, 0, 6, 0xfd, 0xe9, 0, 2, 7, 7,
             ]);
-            let answer = group.exchange(&query, transport).await.unwrap();
+            let answer = group
+                .exchange(Buf::copy_of(&query), transport)
+                .await
+                .unwrap();
             assert_eq!(message::id(&answer.message), message::id(&query));
             assert_eq!(address_of(&answer), Some([10, 0, 0, 1].into()));
             assert_eq!(answer.upstream(), server.addr);
@@ -111,7 +114,10 @@ fn transports_are_chosen_by_options_and_client() {
                 ..Options::default()
             };
             let group = group(options, &[server.addr]);
-            let answer = group.exchange(&query("a"), client).await.unwrap();
+            let answer = group
+                .exchange(Buf::copy_of(&query("a")), client)
+                .await
+                .unwrap();
             assert_eq!(
                 answer.transport, expected,
                 "{force_tcp} {prefer_udp} {client}"
@@ -132,7 +138,10 @@ fn truncated_replies_reach_the_client_unless_udp_is_only_preferred() {
         })
         .await;
         let plain = group(Options::default(), &[server.addr]);
-        let answer = plain.exchange(&query("a"), UDP).await.unwrap();
+        let answer = plain
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap();
         assert!(message::is_truncated(&answer.message));
 
         let options = Options {
@@ -140,7 +149,10 @@ fn truncated_replies_reach_the_client_unless_udp_is_only_preferred() {
             ..Options::default()
         };
         let preferring = group(options, &[server.addr]);
-        let answer = preferring.exchange(&query("a"), UDP).await.unwrap();
+        let answer = preferring
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap();
         assert!(!message::is_truncated(&answer.message));
         assert_eq!(answer.transport, TCP);
     });
@@ -157,12 +169,12 @@ fn a_reply_cut_inside_a_record_becomes_an_empty_one_with_tc() {
         .await;
         let group = group(Options::default(), &[server.addr]);
         let asked = query("a.example");
-        let answer = group.exchange(&asked, UDP).await.unwrap();
+        let answer = group.exchange(Buf::copy_of(&asked), UDP).await.unwrap();
         assert!(message::is_truncated(&answer.message));
         assert_eq!(answer.message[4..12], [0, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(answer.message.len(), asked.len());
         // A stream has no such excuse.
-        let error = group.exchange(&asked, TCP).await.unwrap_err();
+        let error = group.exchange(Buf::copy_of(&asked), TCP).await.unwrap_err();
         assert_eq!(error.to_string(), "dns: overflow unpacking message");
     });
 }
@@ -185,14 +197,20 @@ fn forged_replies_are_dropped_counted_and_cost_the_port() {
         })
         .await;
         let group = group(Options::default(), &[server.addr]);
-        let answer = group.exchange(&query("bank.example"), UDP).await.unwrap();
+        let answer = group
+            .exchange(Buf::copy_of(&query("bank.example")), UDP)
+            .await
+            .unwrap();
         assert_eq!(address_of(&answer), Some([10, 0, 0, 1].into()));
         let metrics = &group.upstreams[0].metrics;
         assert_eq!(metrics.dropped(Dropped::NotAReply), 2);
         assert_eq!(metrics.dropped(Dropped::UnknownId), 1);
         assert_eq!(metrics.dropped(Dropped::OtherQuestion), 2);
         let first = server.last_seen().peer;
-        group.exchange(&query("bank.example"), UDP).await.unwrap();
+        group
+            .exchange(Buf::copy_of(&query("bank.example")), UDP)
+            .await
+            .unwrap();
         assert_ne!(server.last_seen().peer, first);
     });
 }
@@ -207,7 +225,10 @@ fn letter_case_of_the_reply_does_not_matter() {
         })
         .await;
         let group = group(Options::default(), &[server.addr]);
-        group.exchange(&query("quiet.example"), UDP).await.unwrap();
+        group
+            .exchange(Buf::copy_of(&query("quiet.example")), UDP)
+            .await
+            .unwrap();
     });
 }
 
@@ -229,7 +250,10 @@ fn an_error_without_question_and_another_question_over_tcp_are_wrong_replies() {
         .await;
         let group = group(Options::default(), &[server.addr]);
         for transport in [UDP, TCP] {
-            let error = group.exchange(&query("abc"), transport).await.unwrap_err();
+            let error = group
+                .exchange(Buf::copy_of(&query("abc")), transport)
+                .await
+                .unwrap_err();
             assert_eq!(error, Error::WrongReply(server.addr));
         }
     });
@@ -245,7 +269,10 @@ fn one_dead_upstream_costs_two_timeouts_and_reads_like_go() {
         };
         let group = group(options, &[server.addr]);
         let started = Instant::now();
-        let error = group.exchange(&query("a"), UDP).await.unwrap_err();
+        let error = group
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap_err();
         let took = started.elapsed();
         assert!((200 * MS..900 * MS).contains(&took), "{took:?}");
         assert_eq!(server.queries_named("a"), 2);
@@ -266,7 +293,7 @@ fn a_closed_port_fails_at_once() {
         let group = group(Options::default(), &[addr]);
         let started = Instant::now();
         let udp = group
-            .exchange(&query("a"), UDP)
+            .exchange(Buf::copy_of(&query("a")), UDP)
             .await
             .unwrap_err()
             .to_string();
@@ -275,7 +302,7 @@ fn a_closed_port_fails_at_once() {
             "{udp}"
         );
         let tcp = group
-            .exchange(&query("a"), TCP)
+            .exchange(Buf::copy_of(&query("a")), TCP)
             .await
             .unwrap_err()
             .to_string();
@@ -295,7 +322,10 @@ fn without_a_limit_on_attempts_a_closed_port_is_tried_for_five_seconds_with_paus
         };
         let group = group(options, &[addr]);
         let started = Instant::now();
-        group.exchange(&query("a"), UDP).await.unwrap_err();
+        group
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap_err();
         assert!(started.elapsed() >= 4500 * MS);
         let metrics = &group.upstreams[0].metrics;
         let attempts = metrics.hits(UDP) + metrics.misses(UDP);
@@ -316,7 +346,10 @@ fn a_dead_first_upstream_costs_little_and_is_found_out() {
             let group = group(options, &[dead.addr, live.addr]);
             for _ in 0..4 {
                 let started = Instant::now();
-                let answer = group.exchange(&query("a"), UDP).await.unwrap();
+                let answer = group
+                    .exchange(Buf::copy_of(&query("a")), UDP)
+                    .await
+                    .unwrap();
                 assert_eq!(answer.upstream(), live.addr);
                 assert!(
                     started.elapsed() < 900 * MS,
@@ -330,7 +363,10 @@ fn a_dead_first_upstream_costs_little_and_is_found_out() {
             })
             .await;
             let started = Instant::now();
-            group.exchange(&query("a"), UDP).await.unwrap();
+            group
+                .exchange(Buf::copy_of(&query("a")), UDP)
+                .await
+                .unwrap();
             assert!(
                 started.elapsed() < 400 * MS,
                 "{policy} {:?}",
@@ -339,7 +375,10 @@ fn a_dead_first_upstream_costs_little_and_is_found_out() {
         }
         // Over TCP a dead upstream may be one that accepts and says nothing.
         let group = group(sequential(), &[dead.addr, live.addr]);
-        let answer = group.exchange(&query("a"), TCP).await.unwrap();
+        let answer = group
+            .exchange(Buf::copy_of(&query("a")), TCP)
+            .await
+            .unwrap();
         assert_eq!(answer.upstream(), live.addr);
     });
 }
@@ -364,11 +403,17 @@ fn a_dead_upstream_goes_down_and_comes_back() {
         options.max_fails = 1;
         options.health_check.interval = MS;
         let group = group(options, &[first.addr, second.addr]);
-        group.exchange(&query("a"), UDP).await.unwrap();
+        group
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap();
         until("two checks fail", || group.is_down(0)).await;
         let before = first.queries_named("a");
         let started = Instant::now();
-        let answer = group.exchange(&query("a"), UDP).await.unwrap();
+        let answer = group
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap();
         assert_eq!(answer.upstream(), second.addr);
         assert!(started.elapsed() < 300 * MS, "no waiting for what is down");
         assert_eq!(first.queries_named("a"), before, "and no query to it");
@@ -378,7 +423,10 @@ fn a_dead_upstream_goes_down_and_comes_back() {
 
         alive.set(true);
         until("the next check succeeds", || !group.is_down(0)).await;
-        let answer = group.exchange(&query("a"), UDP).await.unwrap();
+        let answer = group
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap();
         assert_eq!(answer.upstream(), first.addr);
     });
 }
@@ -396,10 +444,16 @@ fn when_all_are_down_one_is_tried_or_none() {
             };
             options.health_check.interval = MS;
             let group = group(options, &[server.addr]);
-            group.exchange(&query("x"), UDP).await.unwrap_err();
+            group
+                .exchange(Buf::copy_of(&query("x")), UDP)
+                .await
+                .unwrap_err();
             until("two checks fail", || group.is_down(0)).await;
             let before = server.queries_named("b");
-            let error = group.exchange(&query("b"), UDP).await.unwrap_err();
+            let error = group
+                .exchange(Buf::copy_of(&query("b")), UDP)
+                .await
+                .unwrap_err();
             let asked = server.queries_named("b") - before;
             if failfast {
                 assert_eq!((error, asked), (Error::NoHealthy, 0));
@@ -424,7 +478,10 @@ fn a_slow_upstream_is_not_hurried_by_an_error_of_the_next() {
         })
         .await;
         let group = group(sequential(), &[slow.addr, broken.addr]);
-        let answer = group.exchange(&query("a"), UDP).await.unwrap();
+        let answer = group
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap();
         assert_eq!(answer.upstream(), slow.addr);
         assert_eq!(group.upstreams[1].metrics.hedges(), 1);
     });
@@ -439,7 +496,10 @@ fn max_connect_attempts_counts_every_upstream_asked() {
         options.max_connect_attempts = Some(1);
         options.read_timeout = 100 * MS;
         let group = group(options, &[dead.addr, live.addr]);
-        group.exchange(&query("a"), UDP).await.unwrap_err();
+        group
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap_err();
         assert_eq!(live.queries_named("a"), 0);
     });
 }
@@ -471,7 +531,7 @@ fn failover_asks_the_next_and_returns_the_last() {
             };
             let addrs: Vec<_> = servers.iter().map(|server| server.addr).collect();
             let answer = group(options, &addrs)
-                .exchange(&query("a"), UDP)
+                .exchange(Buf::copy_of(&query("a")), UDP)
                 .await
                 .unwrap();
             assert_eq!(answer.rcode, expected);
@@ -490,9 +550,9 @@ fn more_than_max_concurrent_are_refused_and_dropped_queries_free_their_place() {
         let group = group(options, &[server.addr]);
         let asked = query("a");
         for _ in 0..5 {
-            let all = join_all((0..3).map(|_| group.exchange(&asked, UDP)));
+            let all = join_all((0..3).map(|_| group.exchange(Buf::copy_of(&asked), UDP)));
             let one = async {
-                let error = group.exchange(&asked, UDP).await.unwrap_err();
+                let error = group.exchange(Buf::copy_of(&asked), UDP).await.unwrap_err();
                 assert_eq!(error, Error::TooManyQueries(2));
                 assert_eq!(error.to_string(), "concurrent queries exceeded maximum 2");
             };
@@ -530,7 +590,10 @@ fn a_thousand_at_once_each_get_their_own_answer_from_few_ports() {
                     // No faster than the kernel takes datagrams for one socket.
                     tokio::time::sleep(MS * (n / 50)).await;
                     let name = format!("{}{}x{n}", tag[0] as char, tag[1] as char);
-                    let answer = group.exchange(&query(&name), transport).await.unwrap();
+                    let answer = group
+                        .exchange(Buf::copy_of(&query(&name)), transport)
+                        .await
+                        .unwrap();
                     assert_eq!(address_of(&answer), Some([10, 0, tag[0], tag[1]].into()));
                 }
             });
@@ -548,7 +611,10 @@ fn source_ports_change_and_are_spread() {
         let server = Server::start(|seen| Action::Reply(reply(&seen.message, [1; 4]))).await;
         let group = group(Options::default(), &[server.addr]);
         for _ in 0..1100 {
-            group.exchange(&query("a"), UDP).await.unwrap();
+            group
+                .exchange(Buf::copy_of(&query("a")), UDP)
+                .await
+                .unwrap();
         }
         let ports = server.ports(UDP);
         assert!(ports.len() >= 5, "{ports:?}");
@@ -571,7 +637,10 @@ fn connections_are_reused_until_they_expire() {
             let group = group(options, &[server.addr]);
             let metrics = &group.upstreams[0].metrics;
             for _ in 0..3 {
-                group.exchange(&query("a"), transport).await.unwrap();
+                group
+                    .exchange(Buf::copy_of(&query("a")), transport)
+                    .await
+                    .unwrap();
             }
             assert_eq!((metrics.hits(transport), metrics.misses(transport)), (2, 1));
             let pool = Rc::clone(&group.pools()[0]);
@@ -579,7 +648,10 @@ fn connections_are_reused_until_they_expire() {
                 pool.open_links(transport) == 0
             })
             .await;
-            group.exchange(&query("a"), transport).await.unwrap();
+            group
+                .exchange(Buf::copy_of(&query("a")), transport)
+                .await
+                .unwrap();
             assert_eq!((metrics.hits(transport), metrics.misses(transport)), (2, 2));
         }
     });
@@ -597,7 +669,7 @@ fn nothing_is_reused_when_it_expires_at_once_or_is_too_old() {
             let group_at_once = group(at_once, &[server.addr]);
             for _ in 0..3 {
                 group_at_once
-                    .exchange(&query("a"), transport)
+                    .exchange(Buf::copy_of(&query("a")), transport)
                     .await
                     .unwrap();
             }
@@ -612,7 +684,9 @@ fn nothing_is_reused_when_it_expires_at_once_or_is_too_old() {
             let before = group_at_once.upstreams[0].metrics.misses(transport);
             let started = Instant::now();
             while started.elapsed() < 350 * MS {
-                aged.exchange(&query("a"), transport).await.unwrap();
+                aged.exchange(Buf::copy_of(&query("a")), transport)
+                    .await
+                    .unwrap();
                 tokio::time::sleep(10 * MS).await;
             }
             let misses = aged.upstreams[0].metrics.misses(transport) - before;
@@ -633,7 +707,8 @@ fn max_idle_conns_bounds_what_is_kept() {
             };
             let group = group(options, &[server.addr]);
             let asked = query("a");
-            let all = join_all((0..4).map(|_| group.exchange(&asked, transport))).await;
+            let all =
+                join_all((0..4).map(|_| group.exchange(Buf::copy_of(&asked), transport))).await;
             assert!(all.iter().all(Result::is_ok));
             assert_eq!(group.pools()[0].open_links(transport), 1);
         }
@@ -655,10 +730,13 @@ fn a_connection_closed_under_a_query_is_no_failure() {
         };
         let group = group(options, &[server.addr]);
         for _ in 0..5 {
-            group.exchange(&query("a"), TCP).await.unwrap();
+            group
+                .exchange(Buf::copy_of(&query("a")), TCP)
+                .await
+                .unwrap();
         }
         let asked = query("b");
-        let all = join_all((0..200).map(|_| group.exchange(&asked, TCP))).await;
+        let all = join_all((0..200).map(|_| group.exchange(Buf::copy_of(&asked), TCP))).await;
         for result in all {
             result.unwrap();
         }
@@ -670,7 +748,10 @@ fn a_new_connection_closed_without_an_answer_is_a_failure() {
     worker(async {
         let server = Server::start(|_| Action::Close).await;
         let group = group(Options::default(), &[server.addr]);
-        let error = group.exchange(&query("a"), TCP).await.unwrap_err();
+        let error = group
+            .exchange(Buf::copy_of(&query("a")), TCP)
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "EOF");
         assert_eq!(server.queries_named("a"), 2);
     });
@@ -682,7 +763,7 @@ fn replies_split_and_joined_on_a_stream_are_put_together() {
         let server = Server::start(|seen| Action::Dribble(reply(&seen.message, [1; 4]))).await;
         let group = group(Options::default(), &[server.addr]);
         let asked = query("a.long.name.example.org");
-        let all = join_all((0..20).map(|_| group.exchange(&asked, TCP))).await;
+        let all = join_all((0..20).map(|_| group.exchange(Buf::copy_of(&asked), TCP))).await;
         assert!(all.iter().all(Result::is_ok), "{all:?}");
 
         // The largest message there is.
@@ -698,7 +779,10 @@ fn replies_split_and_joined_on_a_stream_are_put_together() {
         .await;
         let group = group_of(&big);
         for _ in 0..2 {
-            let answer = group.exchange(&query("a"), TCP).await.unwrap();
+            let answer = group
+                .exchange(Buf::copy_of(&query("a")), TCP)
+                .await
+                .unwrap();
             assert_eq!(answer.message.len(), 65535);
         }
     });
@@ -719,7 +803,10 @@ fn a_large_datagram_is_read_whole() {
             Action::Reply(reply)
         })
         .await;
-        let answer = group_of(&server).exchange(&query("a"), UDP).await.unwrap();
+        let answer = group_of(&server)
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap();
         assert!(answer.message.len() > 30_000);
         assert!(!message::is_truncated(&answer.message));
     });
@@ -736,7 +823,10 @@ fn queries_leave_from_the_source_address() {
         };
         let group = group(options, &[server.addr]);
         for transport in [UDP, TCP] {
-            group.exchange(&query("a"), transport).await.unwrap();
+            group
+                .exchange(Buf::copy_of(&query("a")), transport)
+                .await
+                .unwrap();
             assert_eq!(server.last_seen().peer.ip(), source);
         }
         let options = Options {
@@ -745,7 +835,7 @@ fn queries_leave_from_the_source_address() {
         };
         let group = self::group(options, &[server.addr]);
         let error = group
-            .exchange(&query("a"), UDP)
+            .exchange(Buf::copy_of(&query("a")), UDP)
             .await
             .unwrap_err()
             .to_string();
@@ -769,7 +859,10 @@ fn ipv6_upstreams() {
         };
         let group = group_of(&server);
         for transport in [UDP, TCP] {
-            let answer = group.exchange(&query("a"), transport).await.unwrap();
+            let answer = group
+                .exchange(Buf::copy_of(&query("a")), transport)
+                .await
+                .unwrap();
             assert!(answer.upstream_name().starts_with("[::1]:"));
         }
     });
@@ -782,7 +875,7 @@ fn what_is_no_query_is_refused() {
         let mut two = query("a");
         two[5] = 2;
         for bytes in [vec![], vec![0; 12], two] {
-            let error = group.exchange(&bytes, UDP).await.unwrap_err();
+            let error = group.exchange(Buf::copy_of(&bytes), UDP).await.unwrap_err();
             assert!(matches!(error, Error::InvalidRequest(_)), "{error}");
         }
     });
@@ -793,12 +886,12 @@ fn a_group_that_is_gone_leaves_nothing_behind() {
     worker(async {
         let server = Server::start(|seen| Action::Reply(reply(&seen.message, [1; 4]))).await;
         let old = group(Options::default(), &[server.addr]);
-        old.exchange(&query("a"), UDP).await.unwrap();
-        old.exchange(&query("a"), TCP).await.unwrap();
+        old.exchange(Buf::copy_of(&query("a")), UDP).await.unwrap();
+        old.exchange(Buf::copy_of(&query("a")), TCP).await.unwrap();
         let pool = Rc::downgrade(&old.pools()[0]);
         drop(old);
         let new = group(Options::default(), &[server.addr]);
-        new.exchange(&query("a"), UDP).await.unwrap();
+        new.exchange(Buf::copy_of(&query("a")), UDP).await.unwrap();
         assert_eq!(pool.strong_count(), 0);
         until("the old connection is closed", || {
             server.open_connections() == 0

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 
@@ -82,11 +83,11 @@ impl Socket {
     pub(super) fn send(
         self: Rc<Self>,
         query: &mut [u8],
-        question: &[u8],
+        question: Range<usize>,
         now: Instant,
     ) -> Result<Ticket, Failure> {
         let link = Rc::clone(&self.link);
-        let id = link.register(question);
+        let id = link.register(query.get(question).unwrap_or_default());
         let ticket = Ticket::new(Handle::Udp(Rc::clone(&self)), id);
         if let Some(place) = query.first_chunk_mut() {
             *place = id.to_be_bytes();
