@@ -188,14 +188,23 @@ impl ControlPlane {
         Ok(process.stdout())
     }
 
-    /// Applies a YAML stream, as `kubectl apply --server-side -f -`.
+    /// Applies a YAML stream, as `kubectl apply --server-side -f -`, and then
+    /// the `status` of those documents that have one.
     ///
     /// # Errors
     ///
     /// When the API server refuses an object.
     pub async fn apply(&self, yaml: &str) -> anyhow::Result<()> {
         let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-        self.kubectl(&apply, yaml).await.map(drop)
+        self.kubectl(&apply, yaml).await?;
+        let with_status: Vec<_> = (yaml.split("\n---"))
+            .filter(|document| document.contains("\nstatus:"))
+            .collect();
+        if !with_status.is_empty() {
+            let apply = [&apply[..], &["--subresource=status"]].concat();
+            self.kubectl(&apply, &with_status.join("\n---")).await?;
+        }
+        Ok(())
     }
 
     /// Does the kubelet's part: gives a pod its addresses and reports it

@@ -5,6 +5,7 @@
 //! | [`Client`] | asks over raw sockets and shows what came back |
 //! | [`Upstream`] | a DNS server that answers by script: slow, lying, truncating, dead |
 //! | [`ControlPlane`] | a real kube-apiserver over a real etcd |
+//! | [`ApiDouble`] | an API server in the test's own process, with faults |
 //! | [`Server`] | the `pando` binary, or CoreDNS beside it, on free ports |
 //!
 //! Every wait is bounded by [`BOUND`] unless the caller names a bound.
@@ -12,6 +13,7 @@
 // The peers are no part of the way of a query.
 #![allow(clippy::disallowed_methods)]
 
+mod api_double;
 mod client;
 mod control_plane;
 mod ports;
@@ -23,6 +25,7 @@ mod web;
 
 use std::time::Duration;
 
+pub use api_double::{ApiDouble, Break, Fault, Request};
 pub use client::{Answer, Ask, Client, Stream};
 pub use control_plane::{Account, ControlPlane, dns_rules};
 pub use ports::Port;

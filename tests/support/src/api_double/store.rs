@@ -1,0 +1,318 @@
+//! The objects of a double and their history.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::{Value, json};
+
+/// The resource version of an empty cluster. 0 and 1 mean something else.
+pub(super) const FIRST: u64 = 100;
+
+/// What the API server calls a kind of object.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Resource {
+    /// The path before the namespace or the plural name.
+    pub(super) root: &'static str,
+    pub(super) plural: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) api_version: &'static str,
+    pub(super) namespaced: bool,
+}
+
+pub(super) const RESOURCES: [Resource; 5] = [
+    core("services", "Service", true),
+    core("namespaces", "Namespace", false),
+    core("pods", "Pod", true),
+    Resource {
+        root: "/apis/discovery.k8s.io/v1",
+        plural: "endpointslices",
+        kind: "EndpointSlice",
+        api_version: "discovery.k8s.io/v1",
+        namespaced: true,
+    },
+    Resource {
+        root: "/apis/multicluster.x-k8s.io/v1alpha1",
+        plural: "serviceimports",
+        kind: "ServiceImport",
+        api_version: "multicluster.x-k8s.io/v1alpha1",
+        namespaced: true,
+    },
+];
+
+const fn core(plural: &'static str, kind: &'static str, namespaced: bool) -> Resource {
+    Resource {
+        root: "/api/v1",
+        plural,
+        kind,
+        api_version: "v1",
+        namespaced,
+    }
+}
+
+/// One change: what an object was before and is after it.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) version: u64,
+    pub(super) plural: &'static str,
+    pub(super) key: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+/// An event of a watch.
+#[derive(Debug)]
+pub(super) struct Event {
+    pub(super) kind: &'static str,
+    pub(super) object: Value,
+}
+
+/// All objects by plural name and `namespace/name`, with all changes ever.
+#[derive(Debug)]
+pub(super) struct Store {
+    version: u64,
+    oldest: u64,
+    objects: BTreeMap<(&'static str, String), Value>,
+    changes: Vec<Change>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            version: FIRST,
+            oldest: FIRST,
+            objects: BTreeMap::new(),
+            changes: Vec::new(),
+        }
+    }
+}
+
+impl Store {
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether a watch or a continued list may start from this version.
+    pub(super) fn remembers(&self, version: u64) -> bool {
+        version >= self.oldest
+    }
+
+    pub(super) fn compact(&mut self) {
+        self.version += 1;
+        self.oldest = self.version;
+    }
+
+    pub(super) fn apply(&mut self, mut object: Value) -> anyhow::Result<u64> {
+        let of = |resource: &&Resource| {
+            object["kind"] == resource.kind && object["apiVersion"] == resource.api_version
+        };
+        let Some(resource) = RESOURCES.iter().find(of) else {
+            bail!("not a kind that the double serves");
+        };
+        let metadata = object["metadata"].as_object_mut().context("no metadata")?;
+        let name = metadata.get("name").and_then(Value::as_str);
+        let name = name.context("no name")?.to_owned();
+        if resource.namespaced {
+            metadata
+                .entry("namespace")
+                .or_insert_with(|| json!("default"));
+        }
+        let namespace = metadata.get("namespace").and_then(Value::as_str);
+        let namespace = namespace.unwrap_or_default().to_owned();
+        ensure!(
+            resource.namespaced != namespace.is_empty(),
+            "a namespace where there is none"
+        );
+        if metadata
+            .get("labels")
+            .is_some_and(|labels| *labels == json!({}))
+        {
+            metadata.remove("labels");
+        }
+        let key = format!("{namespace}/{name}");
+        let before = self.objects.get(&(resource.plural, key.clone())).cloned();
+        self.version += 1;
+        metadata.insert("resourceVersion".into(), json!(self.version.to_string()));
+        let uid = match &before {
+            Some(before) => before["metadata"]["uid"].clone(),
+            None => json!(format!("00000000-0000-0000-0000-{:012x}", self.version)),
+        };
+        metadata.insert("uid".into(), uid);
+        metadata
+            .entry("creationTimestamp")
+            .or_insert_with(|| json!("2026-01-01T00:00:00Z"));
+        let slot = (resource.plural, key);
+        self.objects.insert(slot.clone(), object.clone());
+        self.log(slot, before, Some(object));
+        Ok(self.version)
+    }
+
+    pub(super) fn delete(&mut self, plural: &str, namespace: &str, name: &str) -> Option<u64> {
+        let resource = RESOURCES
+            .iter()
+            .find(|resource| resource.plural == plural)?;
+        let slot = (resource.plural, format!("{namespace}/{name}"));
+        let before = self.objects.remove(&slot)?;
+        self.version += 1;
+        self.log(slot, Some(before), None);
+        Some(self.version)
+    }
+
+    fn log(&mut self, slot: (&'static str, String), before: Option<Value>, after: Option<Value>) {
+        self.changes.push(Change {
+            version: self.version,
+            plural: slot.0,
+            key: slot.1,
+            before,
+            after,
+        });
+    }
+
+    /// The objects of a kind as they were at `version`, in the order of keys.
+    pub(super) fn at(&self, plural: &str, version: u64) -> BTreeMap<String, Value> {
+        let mut objects: BTreeMap<_, _> = (self.objects.iter())
+            .filter(|((kind, _), _)| *kind == plural)
+            .map(|((_, key), object)| (key.clone(), object.clone()))
+            .collect();
+        let undone = self.changes.iter().rev();
+        for change in undone.take_while(|change| change.version > version) {
+            if change.plural != plural {
+                continue;
+            }
+            match &change.before {
+                Some(before) => objects.insert(change.key.clone(), before.clone()),
+                None => objects.remove(&change.key),
+            };
+        }
+        objects
+    }
+
+    /// The events after `version` for who watches these objects. An object
+    /// that begins or ceases to fit is added or deleted to that watcher.
+    pub(super) fn since(&self, version: u64, scope: &Scope) -> Vec<Event> {
+        let start = self
+            .changes
+            .partition_point(|change| change.version <= version);
+        let changes = self.changes.iter().skip(start);
+        changes.filter_map(|change| change.event(scope)).collect()
+    }
+}
+
+impl Change {
+    fn event(&self, scope: &Scope) -> Option<Event> {
+        if self.plural != scope.plural {
+            return None;
+        }
+        let before = self.before.as_ref().filter(|object| scope.holds(object));
+        let after = self.after.as_ref().filter(|object| scope.holds(object));
+        let (kind, object) = match (before, after) {
+            (None, None) => return None,
+            (None, Some(after)) => ("ADDED", after.clone()),
+            (Some(_), Some(after)) => ("MODIFIED", after.clone()),
+            (Some(before), None) => {
+                let mut last = before.clone();
+                last["metadata"]["resourceVersion"] = json!(self.version.to_string());
+                ("DELETED", last)
+            }
+        };
+        Some(Event { kind, object })
+    }
+}
+
+/// Which objects a request is about.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    pub(super) plural: &'static str,
+    pub(super) namespace: Option<String>,
+    pub(super) labels: Vec<Requirement>,
+    pub(super) fields: Vec<Requirement>,
+}
+
+/// One term of a selector.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Requirement {
+    key: String,
+    test: Test,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Test {
+    In(Vec<String>),
+    NotIn(Vec<String>),
+    Exists,
+    Absent,
+}
+
+impl Scope {
+    pub(super) fn holds(&self, object: &Value) -> bool {
+        let metadata = &object["metadata"];
+        let namespace = metadata["namespace"].as_str();
+        (self.namespace.as_deref()).is_none_or(|only| Some(only) == namespace)
+            && (self.labels.iter()).all(|term| term.accepts(metadata["labels"][&term.key].as_str()))
+            && self.fields.iter().all(|term| {
+                let path = format!("/{}", term.key.replace('.', "/"));
+                term.accepts(Some(
+                    object
+                        .pointer(&path)
+                        .and_then(Value::as_str)
+                        .unwrap_or_default(),
+                ))
+            })
+    }
+}
+
+impl Requirement {
+    fn accepts(&self, value: Option<&str>) -> bool {
+        let among =
+            |values: &[String]| value.is_some_and(|value| values.iter().any(|v| v == value));
+        match &self.test {
+            Test::In(values) => among(values),
+            Test::NotIn(values) => !among(values),
+            Test::Exists => value.is_some(),
+            Test::Absent => value.is_none(),
+        }
+    }
+
+    /// Reads a label or field selector: `a=b`, `a==b`, `a!=b`, `a in (b,c)`,
+    /// `a notin (b,c)`, `a`, `!a`, joined by commas.
+    pub(super) fn parse(selector: &str) -> Option<Vec<Self>> {
+        let mut depth = 0;
+        let terms = selector.split(|c| {
+            depth += match c {
+                '(' => 1,
+                ')' => -1,
+                _ => 0,
+            };
+            c == ',' && depth == 0
+        });
+        let terms = terms.map(str::trim).filter(|term| !term.is_empty());
+        terms.map(Self::parse_term).collect()
+    }
+
+    fn parse_term(term: &str) -> Option<Self> {
+        let list = |text: &str| {
+            let inside = text.trim().strip_prefix('(')?.strip_suffix(')')?;
+            Some(
+                inside
+                    .split(',')
+                    .map(|word| word.trim().to_owned())
+                    .collect(),
+            )
+        };
+        let one = |text: &str| vec![text.trim().to_owned()];
+        let (key, test) = if let Some((key, values)) = term.split_once(" notin ") {
+            (key, Test::NotIn(list(values)?))
+        } else if let Some((key, values)) = term.split_once(" in ") {
+            (key, Test::In(list(values)?))
+        } else if let Some((key, value)) = term.split_once("!=") {
+            (key, Test::NotIn(one(value)))
+        } else if let Some((key, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
+            (key, Test::In(one(value)))
+        } else if let Some(key) = term.strip_prefix('!') {
+            (key, Test::Absent)
+        } else {
+            (term, Test::Exists)
+        };
+        let key = key.trim().to_owned();
+        (!key.is_empty() && !key.contains(' ')).then_some(Self { key, test })
+    }
+}
