@@ -27,6 +27,7 @@ mod forward;
 mod health;
 pub mod kubernetes;
 mod log;
+mod r#loop;
 mod prometheus;
 mod ready;
 mod whoami;
@@ -105,7 +106,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("auto", None),
     ("secondary", None),
     ("etcd", None),
-    ("loop", None),
+    ("loop", Some(&r#loop::DEFINITION)),
     ("forward", Some(&forward::DEFINITION)),
     ("grpc", None),
     ("erratic", None),
