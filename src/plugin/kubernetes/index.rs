@@ -122,6 +122,22 @@ impl Index {
         applied
     }
 
+    /// An object is there and cannot be read: what it said before stays.
+    pub fn keep(&mut self, kind: Kind, namespace: &str, name: &str) {
+        let key = || (namespace.into(), name.into());
+        match kind {
+            Kind::Services => drop(self.seen_services.as_mut().map(|seen| seen.insert(key()))),
+            Kind::ServiceImports => drop(self.seen_imports.as_mut().map(|seen| seen.insert(key()))),
+            Kind::Namespaces => {
+                let key = namespace_key(&name.into());
+                self.seen_namespaces.as_mut().map(|seen| seen.insert(key));
+            }
+            Kind::EndpointSlices => drop(self.slices.see(namespace, name)),
+            Kind::ImportSlices => drop(self.import_slices.see(namespace, name)),
+            Kind::Pods => drop(self.pods.see(namespace, name)),
+        }
+    }
+
     /// A full list of a kind begins. What is known stays until
     /// [`Index::finish`].
     pub fn begin(&mut self, kind: Kind) {

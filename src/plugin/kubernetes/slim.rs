@@ -144,6 +144,14 @@ impl Decoder {
         }
     }
 
+    /// Reads who an object is, for one that is gone.
+    pub fn identify(&mut self, json: &[u8]) -> Result<Decoded, Refused> {
+        self.read(json, |_, raw: raw::Namespace<'_>, out| {
+            read_trigger(&raw.metadata, out);
+            Ok(None)
+        })
+    }
+
     fn read<'a, T, F>(&mut self, json: &'a [u8], convert: F) -> Result<Decoded, Refused>
     where
         T: Deserialize<'a> + raw::HasMeta<'a>,
@@ -286,12 +294,7 @@ impl Decoder {
         import: bool,
     ) -> Result<Option<Object>, Refused> {
         let meta = &raw.metadata;
-        if let Some(text) = meta.annotation("endpoints.kubernetes.io/last-change-trigger-time") {
-            match text.parse::<Timestamp>() {
-                Ok(time) => out.triggered = Some(time.into()),
-                Err(_) => out.flaw(Reason::TriggerTime, text),
-            }
-        }
+        read_trigger(meta, out);
         let service = match import {
             true => meta.label("multicluster.kubernetes.io/service-name"),
             false => meta.label("kubernetes.io/service-name"),
@@ -434,6 +437,15 @@ fn set_cluster_ips(service: &mut Service, texts: &[raw::Str<'_>], out: &mut Deco
             Some(IpAddr::V4(ip)) => service.cluster_v4.push(ip),
             Some(IpAddr::V6(ip)) => service.cluster_v6.push(ip),
             None => {}
+        }
+    }
+}
+
+fn read_trigger(meta: &raw::Meta<'_>, out: &mut Decoded) {
+    if let Some(text) = meta.annotation("endpoints.kubernetes.io/last-change-trigger-time") {
+        match text.parse::<Timestamp>() {
+            Ok(time) => out.triggered = Some(time.into()),
+            Err(_) => out.flaw(Reason::TriggerTime, text),
         }
     }
 }

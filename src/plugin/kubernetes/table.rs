@@ -125,6 +125,12 @@ impl<V> IpTable<V> {
     pub(super) fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
     }
+
+    /// All values, unordered.
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        let v4 = self.v4.iter().map(|(_, value)| value);
+        v4.chain(self.v6.iter().map(|(_, value)| value))
+    }
 }
 
 impl<V: Clone + PartialEq> IpTable<V> {
