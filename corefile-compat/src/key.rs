@@ -13,7 +13,7 @@ use std::fmt;
 use thiserror::Error as ThisError;
 
 pub use self::{
-    name::{fqdn, is_domain_name, is_fqdn, normalize},
+    name::{fqdn, has_preferred_syntax, is_domain_name, is_fqdn, normalize},
     overlap::Overlap,
 };
 use crate::{

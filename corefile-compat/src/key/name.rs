@@ -83,6 +83,28 @@ pub fn is_domain_name(name: &str) -> bool {
     !escape
 }
 
+/// Whether a zone needs no remark at start: the root, a reverse zone, or labels
+/// of letters, digits and hyphens that begin with a letter and end with no
+/// hyphen (RFC 1035 2.3.1).
+///
+/// For others CoreDNS prints `Warning: Domain "X" does not follow RFC1035
+/// preferred syntax` above the zone's line of the banner.
+pub fn has_preferred_syntax(zone: &str) -> bool {
+    if zone == "." || zone.ends_with(".in-addr.arpa.") || zone.ends_with(".ip6.arpa.") {
+        return true;
+    }
+    let Some(labels) = zone.strip_suffix('.') else {
+        return false;
+    };
+    labels.split('.').all(|label| {
+        label.starts_with(|c: char| c.is_ascii_alphabetic())
+            && label.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +133,25 @@ mod tests {
         ];
         for (name, want) in cases {
             assert_eq!(is_domain_name(&name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn preferred_syntax() {
+        for (zone, want) in [
+            (".", true),
+            ("cluster.local.", true),
+            ("a-1.b.", true),
+            ("0.10.in-addr.arpa.", true),
+            ("in-addr.arpa.", true),
+            ("1a.org.", false),
+            ("a-.org.", false),
+            ("_tcp.org.", false),
+            ("é.", false),
+            ("}.", false),
+            ("a", false),
+        ] {
+            assert_eq!(has_preferred_syntax(zone), want, "{zone}");
         }
     }
 
