@@ -6,9 +6,11 @@
 pub mod chain;
 pub mod cidr;
 pub mod clock;
+pub mod golang;
 pub mod http;
 pub mod metrics;
 pub mod plugin;
+pub mod presentation;
 pub mod response;
 pub mod upstream;
 pub mod wire;

@@ -30,6 +30,7 @@ mod log;
 mod r#loop;
 mod prometheus;
 mod ready;
+mod rewrite;
 mod whoami;
 
 /// A directive that Pando implements.
@@ -86,7 +87,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("chaos", Some(&chaos::DEFINITION)),
     ("loadbalance", None),
     ("tsig", None),
-    ("rewrite", None),
+    ("rewrite", Some(&rewrite::DEFINITION)),
     ("autopath", None),
     ("acl", None),
     ("cache", None),
