@@ -1,0 +1,152 @@
+//! What counts as the same answer.
+
+use std::sync::Arc;
+
+use pando_test::{Answer, Client};
+use tokio::task::JoinSet;
+
+use crate::queries::Sent;
+
+/// What a setting lets differ.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Loosely {
+    /// TTLs: CoreDNS counts down what it caches, Pando never caches cluster
+    /// names.
+    pub(crate) ttl: bool,
+}
+
+impl Loosely {
+    pub(crate) const EXACT: Self = Self { ttl: false };
+}
+
+/// Asks both servers everything and tells what differs, an entry a query.
+pub(crate) async fn differences(
+    ours: Client,
+    theirs: Client,
+    asks: Vec<Sent>,
+    loosely: Loosely,
+) -> Vec<String> {
+    let asks = Arc::new(asks);
+    let mut tasks = JoinSet::new();
+    // What a cache says depends on what was asked before: then one at a time.
+    let side_by_side = if loosely.ttl { 1 } else { 4 };
+    for first in 0..side_by_side {
+        let (ours, theirs, asks) = (ours.clone(), theirs.clone(), Arc::clone(&asks));
+        tasks.spawn(async move {
+            let mut found = Vec::new();
+            for (at, sent) in asks.iter().enumerate().skip(first).step_by(side_by_side) {
+                let (mine, other) = tokio::join!(ask(&ours, sent), ask(&theirs, sent));
+                let (mut mine, mut other) = (show(mine, loosely), show(other, loosely));
+                if mine != other && mine.truncated && other.truncated {
+                    let whole = show(theirs.tcp(&sent.ask).await, loosely);
+                    forgive_choice(&mut mine, &mut other, &whole);
+                }
+                if mine != other {
+                    let how = if sent.tcp { "tcp" } else { "udp" };
+                    let text = format!("{} {how}\n{}", sent.ask, diff(&mine, &other));
+                    found.push((at, text));
+                }
+            }
+            found
+        });
+    }
+    let mut found: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+    found.sort();
+    found.into_iter().map(|(_, text)| text).collect()
+}
+
+async fn ask(client: &Client, sent: &Sent) -> anyhow::Result<Answer> {
+    match sent.tcp {
+        true => client.tcp(&sent.ask).await,
+        false => client.udp(&sent.ask).await,
+    }
+}
+
+/// An answer as lines.
+#[derive(Eq, PartialEq)]
+struct Shown {
+    truncated: bool,
+    header: Vec<String>,
+    records: Vec<String>,
+}
+
+/// Without what differs on purpose: the serial of SOA (when a server last saw
+/// a change), and Extended DNS Errors.
+fn show(answer: anyhow::Result<Answer>, loosely: Loosely) -> Shown {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Shown {
+                truncated: false,
+                header: vec![format!("no answer: {error:#}")],
+                records: Vec::new(),
+            };
+        }
+    };
+    let header = vec![
+        format!("{} {}", answer.rcode(), answer.flags()),
+        format!("opcode {}", answer.header() >> 11 & 0xf),
+        format!("question {}", answer.question()),
+        format!("edns {}", edns(&answer)),
+    ];
+    let mut records = Vec::new();
+    for (section, lines) in [
+        ("answer", answer.answer()),
+        ("authority", answer.authority()),
+        ("additional", answer.additional()),
+    ] {
+        records.extend(lines.iter().map(|record| {
+            let mut words: Vec<_> = record.split(' ').collect();
+            if words.get(3) == Some(&"SOA") && record.contains("hostmaster.") {
+                words[6] = "SERIAL";
+            }
+            if loosely.ttl {
+                words[1] = "TTL";
+            }
+            format!("{section} {}", words.join(" "))
+        }));
+    }
+    Shown {
+        truncated: answer.flags().split(' ').any(|flag| flag == "tc"),
+        header,
+        records,
+    }
+}
+
+/// Which records are left in a truncated reply depends on the order in which a
+/// server learnt of them. What matters: none is made up, and about as many fit.
+fn forgive_choice(ours: &mut Shown, theirs: &mut Shown, whole: &Shown) {
+    let within = |shown: &Shown| {
+        let mut records = shown.records.iter();
+        records.all(|record| whole.records.contains(record))
+    };
+    let enough = ours.records.len() + 2 >= theirs.records.len();
+    if within(ours) && within(theirs) && enough {
+        ours.records.clear();
+        theirs.records.clear();
+    }
+}
+
+fn edns(answer: &Answer) -> String {
+    let Some(text) = answer.edns() else {
+        return "none".to_owned();
+    };
+    let words = text.split(' ').filter(|word| !word.starts_with("15:"));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The lines that one has and the other has not.
+fn diff(ours: &Shown, theirs: &Shown) -> String {
+    let only = |mark: &str, these: &Shown, those: &Shown| {
+        let mut rest: Vec<_> = those.header.iter().chain(&those.records).collect();
+        let mut out = String::new();
+        for line in these.header.iter().chain(&these.records) {
+            match rest.iter().position(|other| *other == line) {
+                Some(at) => drop(rest.swap_remove(at)),
+                None => out += &format!("    {mark} {line}\n"),
+            }
+        }
+        out
+    };
+    only("pando:  ", ours, theirs) + &only("coredns:", theirs, ours)
+}
