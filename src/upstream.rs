@@ -5,10 +5,11 @@
 //! an upstream's health. [`Group::exchange`] takes the bytes of a query and gives the bytes of
 //! its reply.
 //!
-//! On the way a query follows: `exchange` (which upstream, when the next one, until when),
-//! `pool` (which socket), `udp` or `stream` (out and in), `link` (which reply belongs to which
-//! query), `message` (what must be understood of a message).
+//! On the way a query follows: `exchange` (in and out), `race` and `order` (which upstream, when
+//! the next one, until when), `pool` (which socket), `udp` or `stream` (onto the wire and off),
+//! `link` (which reply belongs to which query), `message` (what must be understood of a message).
 
+mod attempt;
 mod buf;
 mod error;
 mod exchange;
@@ -16,8 +17,10 @@ mod health;
 mod link;
 mod message;
 mod metrics;
+mod order;
 mod policy;
 mod pool;
+mod race;
 mod rtt;
 mod stream;
 mod udp;

@@ -151,7 +151,7 @@ impl Loop {
             qname: below(&zone),
             zone,
             address,
-            host: host.parse().unwrap_or(Ipv4Addr::LOCALHOST.into()),
+            host: host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             port,
             alone,
             expendable: OnceLock::new(),
