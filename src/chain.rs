@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Tick;
 use crate::metrics::server::BlockSeries;
-use crate::wire::{Ede, Name, Rcode, Reply, Request};
+use crate::wire::{Ede, Name, Rcode, Reply, Request, Stored};
 
 /// One stage on the way of a query.
 ///
@@ -306,6 +306,14 @@ impl Exchange {
         self.reply.adopt(message, &self.request)?;
         self.written = true;
         Ok(&mut self.reply)
+    }
+
+    /// Answers with a reply that was stored, all TTLs set to `ttl` seconds;
+    /// see [`Reply::restore`].
+    pub fn restore(&mut self, stored: &Stored, ttl: u32) -> &mut Reply {
+        self.written = true;
+        self.reply.restore(stored, &self.request, ttl);
+        &mut self.reply
     }
 
     /// The answer, if one was written.

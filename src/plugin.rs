@@ -21,6 +21,7 @@ use corefile::key::ZoneKey;
 use crate::chain::Plugin;
 use crate::wire::NameBuf;
 
+mod cache;
 mod chaos;
 mod errors;
 mod forward;
@@ -31,6 +32,8 @@ mod r#loop;
 mod prometheus;
 mod ready;
 mod rewrite;
+#[cfg(test)]
+mod testing;
 mod whoami;
 
 /// A directive that Pando implements.
@@ -90,7 +93,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("rewrite", Some(&rewrite::DEFINITION)),
     ("autopath", None),
     ("acl", None),
-    ("cache", None),
+    ("cache", Some(&cache::DEFINITION)),
     ("header", None),
     ("dnssec", None),
     ("tls", None),

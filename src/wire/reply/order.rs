@@ -47,11 +47,11 @@ impl Reply {
         }
         // What stays behind what moves would still shift where sizes differ.
         let mut run: SmallVec<[u8; 512]> = SmallVec::new();
-        let mut rest = order.iter().enumerate().skip(first).peekable();
+        let rest = order.iter().enumerate().skip(first);
         let Some(start) = places.get(first).map(|place| place.start) else {
             return false;
         };
-        while let Some((place, &from)) = rest.next() {
+        for (place, &from) in rest {
             let (Some(to), Some(from)) = (places.get(place), places.get(usize::from(from))) else {
                 return false;
             };
