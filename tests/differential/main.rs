@@ -254,14 +254,12 @@ async fn compare(
     let corefile = (setting.corefile)
         .replace("$KUBE", &kubeconfig)
         .replace("$UPSTREAM", &upstream.address().to_string());
-    let pando = std::env::var("PANDO_BIN");
-    let pando = pando.unwrap_or_else(|_| env!("CARGO_BIN_EXE_pando").to_owned());
     let start = async |builder: ServerBuilder| {
         let mut server = builder.start().await.expect(setting.name);
         server.ready().await.expect(setting.name);
         server
     };
-    let ours = start(ServerBuilder::new(pando, &corefile)).await;
+    let ours = start(ServerBuilder::pando(env!("CARGO_BIN_EXE_pando"), &corefile)).await;
     let theirs = start(ServerBuilder::coredns(&corefile).expect("was there")).await;
     let asks = queries.for_setting(setting.whole);
     let count = asks.len();

@@ -122,7 +122,7 @@ struct Planned {
 }
 
 impl ApiDouble {
-    /// Starts with no objects.
+    /// Starts with the namespaces `default` and `kube-system`.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl ApiDouble {
             shared: Arc::new(Shared {
                 store: Mutex::default(),
                 settings: Mutex::default(),
-                version: watch::Sender::new(store::FIRST),
+                version: watch::Sender::default(),
                 breaks: watch::Sender::default(),
                 bookmarks: watch::Sender::default(),
                 requests: watch::Sender::default(),
@@ -195,8 +195,12 @@ impl ApiDouble {
     /// Empties the cluster and starts its resource versions over, as a rebuilt
     /// etcd does. Running watches break.
     pub fn rebuild(&self) {
-        *self.store() = Store::default();
-        self.shared.version.send_replace(store::FIRST);
+        let version = {
+            let mut store = self.store();
+            store.rebuild();
+            store.version()
+        };
+        self.shared.version.send_replace(version);
         self.break_watches(Break::Cut);
     }
 

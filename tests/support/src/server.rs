@@ -29,7 +29,18 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Runs `binary`; a test of Pando passes `env!("CARGO_BIN_EXE_pando")`.
+    /// Runs `binary`, or what `PANDO_BIN` names in place of the `pando` that a
+    /// test passes as `env!("CARGO_BIN_EXE_pando")`: so a test can be held
+    /// against CoreDNS.
+    #[must_use]
+    pub fn pando(binary: &str, corefile: &str) -> Self {
+        match std::env::var_os("PANDO_BIN") {
+            Some(other) => Self::new(other, corefile),
+            None => Self::new(binary, corefile),
+        }
+    }
+
+    /// Runs `binary`.
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>, corefile: &str) -> Self {
         Self {

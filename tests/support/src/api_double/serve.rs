@@ -89,6 +89,7 @@ async fn choose(request: &Request, shared: &Arc<Shared>) -> Result<Response<Body
     let fault = shared.fault_for(resource.plural, request.is_watch());
     let mut cut_at = None;
     match fault {
+        Some(Fault::Status(403)) => return Ok(forbidden(resource, request)),
         Some(Fault::Status(code)) => return Ok(status(code, "as the test ordered")),
         Some(Fault::Hang) => return Err(Unanswered::Hang),
         Some(Fault::Close) => return Err(Unanswered::Close),
@@ -204,6 +205,22 @@ fn respond(code: u16, body: Body) -> Response<Body> {
 
 fn status(code: u16, message: &str) -> Response<Body> {
     json_reply(code, &status_object(code, message))
+}
+
+/// In the words of RBAC, which name what is missing.
+fn forbidden(resource: &Resource, request: &Request) -> Response<Body> {
+    let verb = if request.is_watch() { "watch" } else { "list" };
+    let plural = resource.plural;
+    let group = resource
+        .api_version
+        .split_once('/')
+        .map_or("", |(group, _)| group);
+    let full = [plural, group].join(".");
+    let full = full.trim_end_matches('.');
+    let text = format!(
+        "{full} is forbidden: User \"test\" cannot {verb} resource \"{plural}\" in API group \"{group}\" at the cluster scope"
+    );
+    status(403, &text)
 }
 
 fn status_object(code: u16, message: &str) -> Value {

@@ -69,6 +69,8 @@ pub(super) struct Event {
 /// All objects by plural name and `namespace/name`, with all changes ever.
 #[derive(Debug)]
 pub(super) struct Store {
+    /// Which cluster this is, of those that the double has been.
+    cluster: u32,
     version: u64,
     oldest: u64,
     objects: BTreeMap<(&'static str, String), Value>,
@@ -77,16 +79,42 @@ pub(super) struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self {
+        let mut store = Self {
+            cluster: 0,
             version: FIRST,
             oldest: FIRST,
             objects: BTreeMap::new(),
             changes: Vec::new(),
-        }
+        };
+        store.fill();
+        store
     }
 }
 
 impl Store {
+    /// Another cluster, whose objects have other UIDs.
+    pub(super) fn rebuild(&mut self) {
+        let cluster = self.cluster + 1;
+        *self = Self {
+            cluster,
+            ..Self::default()
+        };
+        self.fill();
+    }
+
+    /// Gives it the namespaces that every cluster has.
+    fn fill(&mut self) {
+        self.version = FIRST;
+        self.changes.clear();
+        for name in ["default", "kube-system"] {
+            let metadata = json!({ "name": name });
+            let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+            // A Namespace with a name is one of the kinds.
+            let _ = self.apply(object);
+        }
+        self.oldest = self.version;
+    }
+
     pub(super) fn version(&self) -> u64 {
         self.version
     }
@@ -134,7 +162,10 @@ impl Store {
         metadata.insert("resourceVersion".into(), json!(self.version.to_string()));
         let uid = match &before {
             Some(before) => before["metadata"]["uid"].clone(),
-            None => json!(format!("00000000-0000-0000-0000-{:012x}", self.version)),
+            None => json!(format!(
+                "{:08x}-0000-0000-0000-{:012x}",
+                self.cluster, self.version
+            )),
         };
         metadata.insert("uid".into(), uid);
         metadata

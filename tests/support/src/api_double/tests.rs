@@ -85,7 +85,7 @@ async fn watches_break_as_ordered() {
     ] {
         double.forget();
         let watch = async {
-            let path = format!("{SERVICES}?watch=1&resourceVersion={}", store::FIRST);
+            let path = format!("{SERVICES}?watch=1&resourceVersion={}", store::FIRST + 2);
             get(&client, &path).await.1
         };
         let order = async {
