@@ -34,6 +34,7 @@ mod ready;
 mod rewrite;
 #[cfg(test)]
 mod testing;
+mod transfer;
 mod whoami;
 
 /// A directive that Pando implements.
@@ -99,13 +100,13 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("tls", None),
     ("minimal", None),
     ("template", None),
-    ("transfer", None),
+    ("transfer", Some(&transfer::DEFINITION)),
     ("hosts", None),
     ("route53", None),
     ("azure", None),
     ("clouddns", None),
     ("k8s_external", None),
-    ("kubernetes", None),
+    ("kubernetes", Some(&kubernetes::DEFINITION)),
     ("file", None),
     ("auto", None),
     ("secondary", None),

@@ -1,19 +1,332 @@
-//! The cluster's Services, endpoints and pods as DNS.
+//! `kubernetes`: the cluster's Services, endpoints and pods as DNS
+//! (Kubernetes DNS specification 1.1.0).
+//!
+//! ```text
+//! kubernetes [ZONES...] {
+//!     endpoint URL
+//!     tls CERT KEY CACERT
+//!     kubeconfig KUBECONFIG [CONTEXT]
+//!     namespaces NAMESPACE...
+//!     namespace_labels EXPRESSION
+//!     labels EXPRESSION
+//!     pods disabled|insecure|verified
+//!     endpoint_pod_names
+//!     ttl TTL
+//!     noendpoints
+//!     zonal
+//!     fallthrough [ZONES...]
+//!     ignore empty_service
+//!     multicluster ZONES...
+//!     startup_timeout DURATION
+//!     apiserver_qps QPS
+//!     apiserver_burst BURST
+//!     apiserver_max_inflight MAX
+//!     manifests PATH...
+//!     snapshot PATH
+//! }
+//! ```
+//!
+//! It may stand once in a server block. ZONES defaults to the block's zones;
+//! one of them must not be a reverse zone, and the first such is where PTR
+//! records point to.
+//!
+//! * Without `endpoint` and `kubeconfig` the API server is that of the pod
+//!   which this process runs in. Of several URLs the first one counts; `tls`
+//!   belongs to `endpoint`.
+//! * `namespaces` (default: all) and `namespace_labels` (default: all) limit
+//!   what is shown and exclude each other; `labels` limits Services,
+//!   EndpointSlices and Pods.
+//! * `pods` (default: `disabled`) says what `1-2-3-4.NAMESPACE.pod.ZONE` is.
+//! * `endpoint_pod_names` names endpoints without a hostname after their pod.
+//! * `ttl` is in seconds, 0 to 3600 (default: 5).
+//! * `noendpoints` watches no EndpointSlices: headless services have no records.
+//! * `zonal` adds `ZONE.pin._zone.SERVICE…` and `ZONE.prefer._zone.SERVICE…`
+//!   for headless services by topology zone.
+//! * `fallthrough` passes names that do not exist on, all of them or those in ZONES.
+//! * `ignore empty_service` denies services without ready endpoints.
+//! * `multicluster` answers those of ZONES from ServiceImports.
+//! * `startup_timeout` (default: 5s) is how long the start waits for the API server.
+//! * The three `apiserver_` options are read and have no effect, as in CoreDNS.
+//! * `manifests` takes the cluster's objects from YAML or JSON files in the
+//!   place of an API server.
+//! * `snapshot` keeps the last state in a file, for a start while the API
+//!   server is away. Answers from it say so (RFC 8914: Stale Answer).
 
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use self::external_name::Chain;
+use self::lookup::Rules;
+use self::records::{Asking, Outcome};
+use self::spec::Options;
+use self::view::View;
+use self::xfr::Transfer;
+use super::{Block, Definition, Parsed, Spec};
+use crate::chain::{Exchange, Next, Plugin, Served, Serving, Transferer};
+use crate::wire::{Ede, Name, NameBuf, Rcode, Record, Section, flags};
+
+mod apex;
 pub mod client;
+mod examples;
+mod external_name;
 mod frames;
+mod host;
 pub mod index;
+mod lookup;
 mod manifests;
+mod metadata;
+mod metrics;
 pub mod model;
+mod names;
 mod objects;
+mod records;
 mod reflect;
-// Read from Corefiles by the directive's setup.
-#[allow(dead_code)]
+mod reverse;
 mod selector;
 pub mod slim;
 pub mod snapshot;
+mod soa;
+mod spec;
+mod start;
 mod state_file;
 pub mod store;
 mod table;
+mod view;
 mod watch;
 mod writer;
+mod xfr;
+
+/// Where log lines say they come from.
+const TARGET: &str = "plugin/kubernetes";
+
+pub(super) static DEFINITION: Definition = Definition {
+    name: "kubernetes",
+    parse,
+};
+
+fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
+    spec::parse(directive, block).map(|options| Box::new(options) as Box<dyn Spec>)
+}
+
+/// The plugin.
+pub(super) struct Kubernetes {
+    /// Longest first.
+    zones: Vec<Zone>,
+    primary: NameBuf,
+    fall: Vec<NameBuf>,
+    rules: Rules,
+    ttl: u32,
+    /// The addresses by which this server may be an endpoint.
+    local: Vec<IpAddr>,
+    view: View,
+}
+
+struct Zone {
+    name: NameBuf,
+    multicluster: bool,
+}
+
+/// What is left to do when the snapshot has said all it can.
+enum Step {
+    /// The reply is written.
+    Done,
+    /// The next plugin's turn.
+    PassOn,
+    /// The rest of the answer lies behind a CNAME.
+    Follow(Box<Chain>),
+    Refuse,
+}
+
+impl Kubernetes {
+    fn new(options: &Options, local: Vec<IpAddr>, view: View) -> Self {
+        let multicluster = |zone: &NameBuf| {
+            options
+                .multicluster
+                .iter()
+                .any(|multi| zone.name().is_under(multi.name()))
+        };
+        let mut zones: Vec<Zone> = options
+            .zones
+            .iter()
+            .map(|name| Zone {
+                name: name.clone(),
+                multicluster: multicluster(name),
+            })
+            .collect();
+        zones.sort_by_key(|zone| std::cmp::Reverse(zone.name.wire().len()));
+        Self {
+            zones,
+            primary: options.primary.clone(),
+            fall: options.fall.clone(),
+            rules: Rules {
+                namespaces: options
+                    .namespaces
+                    .iter()
+                    .map(|ns| ns.clone().into_bytes())
+                    .collect(),
+                pods: options.pods,
+                endpoint_pod_names: options.endpoint_pod_names,
+                ignore_empty_service: options.ignore_empty_service,
+                zonal: options.zonal,
+            },
+            ttl: options.ttl,
+            local,
+            view,
+        }
+    }
+
+    /// The longest zone that a name in lower case lies in, and how many
+    /// octets of the name stand in front of it.
+    fn zone_of(&self, name: Name<'_>) -> Option<(&Zone, usize)> {
+        self.zones
+            .iter()
+            .find_map(|zone| Some((zone, name.prefix_of(zone.name.name())?.len())))
+    }
+
+    fn answer(&self, exchange: &mut Exchange, zone: &Zone, cut: usize) -> Step {
+        self.write(exchange, zone, cut, |asking, reply| asking.answer(reply))
+    }
+
+    /// Writes what `find` makes of the query, and the SOA where that is nothing.
+    fn write(
+        &self,
+        exchange: &mut Exchange,
+        zone: &Zone,
+        cut: usize,
+        find: impl FnOnce(&Asking<'_>, &mut crate::wire::Reply) -> Outcome,
+    ) -> Step {
+        let (request, reply) = exchange.request_and_answer();
+        reply.set_flag(flags::AA, true);
+        reply.set_live();
+        self.view.read(|snapshot| {
+            let asking = Asking {
+                rules: &self.rules,
+                snapshot,
+                local: &self.local,
+                primary: self.primary.name(),
+                zone: zone.name.name(),
+                multicluster: zone.multicluster,
+                ttl: self.ttl,
+                request,
+                prefix: request.name().wire().get(..cut).unwrap_or_default(),
+            };
+            let mut stale = STALE;
+            match find(&asking, reply) {
+                Outcome::Answered => {}
+                Outcome::NoData => asking.push_soa(reply, Section::Authority),
+                Outcome::NoName if self.falls(request.name()) => return Step::PassOn,
+                Outcome::NoName => {
+                    let known = snapshot.synced() || snapshot.stale();
+                    reply.set_rcode(if known {
+                        Rcode::NXDOMAIN
+                    } else {
+                        Rcode::SERVFAIL
+                    });
+                    asking.push_soa(reply, Section::Authority);
+                    if !known {
+                        reply.set_ede(NOT_READY);
+                    }
+                    stale = STALE_NXDOMAIN;
+                }
+                Outcome::Follow(chain) => return Step::Follow(chain),
+                Outcome::Refused => return Step::Refuse,
+            }
+            if snapshot.stale() {
+                reply.set_ede(stale);
+            }
+            Step::Done
+        })
+    }
+
+    fn falls(&self, name: Name<'_>) -> bool {
+        self.fall.iter().any(|zone| name.is_under(zone.name()))
+    }
+
+    async fn follow(&self, exchange: &mut Exchange, chain: Box<Chain>) -> Served {
+        if !chain.resolve(exchange).await
+            && let Some((zone, cut)) = self.zone_of(exchange.request.name())
+        {
+            self.write(exchange, zone, cut, |_, _| Outcome::NoData);
+        }
+        Ok(Rcode::NOERROR)
+    }
+}
+
+const STALE: Ede = Ede::new(
+    Ede::STALE_ANSWER,
+    "the Kubernetes API has not been read since the start",
+);
+/// RFC 8914 has a code of its own for a denial.
+const STALE_NXDOMAIN: Ede = Ede::new(19, "the Kubernetes API has not been read since the start");
+const NOT_READY: Ede = Ede::new(Ede::NOT_READY, "the Kubernetes API has not been read yet");
+
+impl Plugin for Kubernetes {
+    fn name(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a> {
+        let Some((zone, cut)) = self.zone_of(exchange.request.name()) else {
+            return next.serve(exchange);
+        };
+        match self.answer(exchange, zone, cut) {
+            Step::Done => Box::pin(Done),
+            Step::PassOn => {
+                exchange.discard();
+                next.serve(exchange)
+            }
+            Step::Follow(chain) => {
+                exchange.discard();
+                Box::pin(self.follow(exchange, chain))
+            }
+            Step::Refuse => {
+                exchange.discard();
+                Box::pin(std::future::ready(Ok(Rcode::REFUSED)))
+            }
+        }
+    }
+
+    fn ready(&self) -> Option<bool> {
+        Some(self.view.load().synced())
+    }
+
+    fn transferer(&self) -> Option<&dyn Transferer> {
+        Some(self)
+    }
+
+    fn metadata(&self, exchange: &Exchange, label: &str) -> Option<String> {
+        metadata::value(self, exchange, label)
+    }
+}
+
+impl Transferer for Kubernetes {
+    fn transfer(
+        &self,
+        zone: Name<'_>,
+        serial: Option<u32>,
+    ) -> Option<Box<dyn Iterator<Item = Record> + Send + '_>> {
+        let (own, _) = self.zone_of(zone)?;
+        Some(Box::new(Transfer::new(
+            self,
+            zone,
+            own.multicluster,
+            serial,
+        )))
+    }
+}
+
+/// A reply that stands already. It has no size, so a box of it is no allocation.
+struct Done;
+
+impl Future for Done {
+    type Output = Served;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Served> {
+        Poll::Ready(Ok(Rcode::NOERROR))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -272,6 +272,14 @@ impl Reply {
         }
     }
 
+    /// Appends a record in wire form that was made for this reply: the names
+    /// in it are whole, or end in a pointer into the question's name, which
+    /// begins behind the header.
+    pub fn push_wire(&mut self, section: Section, record: &[u8]) {
+        self.buf.extend_from_slice(record);
+        self.count_one(section);
+    }
+
     fn push_class(
         &mut self,
         section: Section,

@@ -1,0 +1,75 @@
+//! `coredns_kubernetes_*` (CoreDNS `plugin/kubernetes/metrics.go` and `object/metrics.go`).
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::store::Observer;
+use crate::metrics::{Counter, Family, Histogram};
+
+/// From a millisecond to about nine minutes, each twice the one before.
+const PROGRAMMING_BUCKETS: &[f64] = &[
+    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096,
+    8.192, 16.384, 32.768, 65.536, 131.072, 262.144, 524.288,
+];
+/// The default buckets of Prometheus's Go client.
+const REQUEST_BUCKETS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+static PROGRAMMING: LazyLock<Family<Histogram>> = LazyLock::new(|| {
+    Family::histograms(
+        "coredns_kubernetes_dns_programming_duration_seconds",
+        "Histogram of the time (in seconds) it took to program a dns instance.",
+        &["service_kind"],
+        PROGRAMMING_BUCKETS,
+    )
+});
+
+static REQUEST_DURATION: LazyLock<Family<Histogram>> = LazyLock::new(|| {
+    Family::histograms(
+        "coredns_kubernetes_rest_client_request_duration_seconds",
+        "Request latency in seconds. Broken down by verb and host.",
+        &["verb", "host"],
+        REQUEST_BUCKETS,
+    )
+});
+
+static LIMITER_DURATION: LazyLock<Family<Histogram>> = LazyLock::new(|| {
+    Family::histograms(
+        "coredns_kubernetes_rest_client_rate_limiter_duration_seconds",
+        "Client side rate limiter latency in seconds. Broken down by verb and host.",
+        &["verb", "host"],
+        REQUEST_BUCKETS,
+    )
+});
+
+static REQUESTS: LazyLock<Family<Counter>> = LazyLock::new(|| {
+    Family::counters(
+        "coredns_kubernetes_rest_client_requests_total",
+        "Number of HTTP requests, partitioned by status code, method, and host.",
+        &["code", "method", "host"],
+    )
+});
+
+/// Counts what the store tells.
+pub(super) struct Metrics;
+
+impl Observer for Metrics {
+    fn programmed(&self, headless: bool, taken: Duration) {
+        let kind = match headless {
+            true => "headless_with_selector",
+            false => "cluster_ip",
+        };
+        PROGRAMMING.with(&[kind]).observe(taken.as_secs_f64());
+    }
+
+    fn requested(&self, method: &str, host: &str, code: Option<u16>, taken: Duration) {
+        REQUEST_DURATION
+            .with(&[method, host])
+            .observe(taken.as_secs_f64());
+        // Nothing here limits requests, so none has waited.
+        LIMITER_DURATION.with(&[method, host]).observe(0.0);
+        let code = code.map_or_else(|| "<error>".to_owned(), |code| code.to_string());
+        REQUESTS.with(&[&code, method, host]).inc();
+    }
+}

@@ -1,0 +1,292 @@
+//! The grammar of names below a cluster zone (Kubernetes DNS specification
+//! 1.1.0, section 2; CoreDNS `plugin/kubernetes/parse.go`).
+//!
+//! Names are read as wire labels in lower case, from the right, without an
+//! allocation. A field that a name does not have is empty, so that a label
+//! that is nothing but the underscore of a port reads as no port at all, as
+//! in CoreDNS.
+
+/// What stands in front of the zone.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Asked<'q> {
+    /// The subtree; `None` for the zone itself and for the bare `svc` and
+    /// `pod`, which exist and have no records.
+    pub(super) subtree: Option<Subtree>,
+    /// The namespace.
+    pub(super) namespace: &'q [u8],
+    /// The service, or a pod's address with dashes.
+    pub(super) service: &'q [u8],
+    /// An endpoint of the service.
+    pub(super) endpoint: &'q [u8],
+    /// The cluster that the endpoint belongs to; multicluster zones only.
+    pub(super) cluster: &'q [u8],
+    /// A port's name without its underscore.
+    pub(super) port: &'q [u8],
+    /// A protocol without its underscore.
+    pub(super) protocol: &'q [u8],
+    /// A topology zone, as labels in wire form without a root label; with
+    /// the option `zonal` only.
+    pub(super) zone: &'q [u8],
+    /// Whether a topology zone without endpoints means all of them (`prefer`)
+    /// or none (`pin`).
+    pub(super) prefer: bool,
+}
+
+/// The two halves of a cluster zone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Subtree {
+    /// `svc`.
+    Services,
+    /// `pod`.
+    Pods,
+}
+
+impl Subtree {
+    /// Its label.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Services => "svc",
+            Self::Pods => "pod",
+        }
+    }
+}
+
+/// The name fits no form that the zone has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("invalid query name")]
+pub(super) struct Invalid;
+
+/// What makes a zone read names in another way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dialect {
+    /// The zone is a multicluster zone.
+    pub(super) multicluster: bool,
+    /// The option `zonal` is set.
+    pub(super) zonal: bool,
+}
+
+/// How many labels from the right have a meaning of their own.
+const KEPT: usize = 5;
+
+impl<'q> Asked<'q> {
+    /// Reads the labels in front of the zone, in wire form without a root label.
+    pub(super) fn parse(prefix: &'q [u8], dialect: Dialect) -> Result<Self, Invalid> {
+        let mut asked = Self::default();
+        let mut last: [&[u8]; KEPT] = [&[]; KEPT];
+        let mut count = 0;
+        for label in Labels(prefix) {
+            last.rotate_left(1);
+            if let Some(newest) = last.last_mut() {
+                *newest = label;
+            }
+            count += 1;
+        }
+        let [second, first, service, namespace, subtree] = last;
+        let subtree = match (count, subtree) {
+            (0, _) | (1, b"svc" | b"pod") => return Ok(asked),
+            (_, b"svc") => Subtree::Services,
+            (_, b"pod") => Subtree::Pods,
+            _ => return Err(Invalid),
+        };
+        asked.subtree = Some(subtree);
+        asked.namespace = namespace;
+        asked.service = service;
+        match count {
+            ..=3 => {}
+            4 => asked.endpoint = first,
+            5 => {
+                let port_like = first.starts_with(b"_") || second.starts_with(b"_");
+                if dialect.multicluster && !port_like {
+                    asked.cluster = first;
+                    asked.endpoint = second;
+                } else {
+                    asked.protocol = without_underscore(first);
+                    asked.port = without_underscore(second);
+                }
+            }
+            _ => {
+                let defined = dialect.zonal && !dialect.multicluster;
+                if !defined || first != b"_zone" || subtree != Subtree::Services {
+                    return Err(Invalid);
+                }
+                asked.prefer = match second {
+                    b"pin" => false,
+                    b"prefer" => true,
+                    _ => return Err(Invalid),
+                };
+                let right: usize = last.iter().map(|label| label.len() + 1).sum();
+                let zone = prefix.len().checked_sub(right);
+                asked.zone = zone.and_then(|end| prefix.get(..end)).ok_or(Invalid)?;
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Whether anything stands in front of the service.
+    pub(super) fn is_bare(&self) -> bool {
+        self.endpoint.is_empty()
+            && self.port.is_empty()
+            && self.protocol.is_empty()
+            && self.zone.is_empty()
+    }
+}
+
+/// Labels in wire form, with or without a root label at the end.
+#[derive(Clone)]
+pub(super) struct Labels<'q>(pub(super) &'q [u8]);
+
+impl<'q> Iterator for Labels<'q> {
+    type Item = &'q [u8];
+
+    fn next(&mut self) -> Option<&'q [u8]> {
+        let (&len, rest) = self.0.split_first()?;
+        let (label, rest) = rest.split_at_checked(usize::from(len))?;
+        self.0 = rest;
+        (len != 0).then_some(label)
+    }
+}
+
+fn without_underscore(label: &[u8]) -> &[u8] {
+    label.strip_prefix(b"_").unwrap_or(label)
+}
+
+/// Whether labels, joined by dots, are this text.
+pub(super) fn labels_are(labels: &[u8], text: &str) -> bool {
+    let mut rest = text.as_bytes();
+    for (at, label) in Labels(labels).enumerate() {
+        if at > 0 {
+            match rest.strip_prefix(b".") {
+                Some(behind) => rest = behind,
+                None => return false,
+            }
+        }
+        match rest.strip_prefix(label) {
+            Some(behind) => rest = behind,
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::NameBuf;
+
+    /// The fields in order, `subtree namespace service endpoint cluster port protocol zone`.
+    fn read(text: &str, dialect: Dialect) -> String {
+        let name: NameBuf = match text {
+            "" => NameBuf::new(),
+            _ => text.parse().unwrap(),
+        };
+        let wire = name.wire();
+        let prefix = &wire[..wire.len() - 1];
+        let Ok(asked) = Asked::parse(prefix, dialect) else {
+            return "invalid".into();
+        };
+        let zone: Vec<_> = Labels(asked.zone).map(String::from_utf8_lossy).collect();
+        let text = |field: &[u8]| match field {
+            [] => "-".to_owned(),
+            _ => String::from_utf8_lossy(field).into_owned(),
+        };
+        [
+            asked.subtree.map_or("-", Subtree::label).to_owned(),
+            text(asked.namespace),
+            text(asked.service),
+            text(asked.endpoint),
+            text(asked.cluster),
+            text(asked.port),
+            text(asked.protocol),
+            text(zone.join(".").as_bytes()),
+            if asked.prefer { "prefer" } else { "" }.to_owned(),
+        ]
+        .join(" ")
+        .trim_end()
+        .to_owned()
+    }
+
+    #[test]
+    fn names_are_read_from_the_right() {
+        let plain = Dialect::default();
+        let multicluster = Dialect {
+            multicluster: true,
+            ..plain
+        };
+        let zonal = Dialect {
+            zonal: true,
+            ..plain
+        };
+        let both = Dialect {
+            multicluster: true,
+            zonal: true,
+        };
+        for (dialect, name, want) in [
+            (plain, "", "- - - - - - - -"),
+            (plain, "svc", "- - - - - - - -"),
+            (plain, "pod", "- - - - - - - -"),
+            (plain, "ns.svc", "svc ns - - - - - -"),
+            (plain, "ns.pod", "pod ns - - - - - -"),
+            (plain, "web.ns.svc", "svc ns web - - - - -"),
+            (plain, "10-0-0-1.ns.pod", "pod ns 10-0-0-1 - - - - -"),
+            (plain, "ep.web.ns.svc", "svc ns web ep - - - -"),
+            (plain, "_http.web.ns.svc", "svc ns web _http - - - -"),
+            (plain, "_http._tcp.web.ns.svc", "svc ns web - - http tcp -"),
+            (plain, "http.tcp.web.ns.svc", "svc ns web - - http tcp -"),
+            (plain, "__http._.web.ns.svc", "svc ns web - - _http - -"),
+            (plain, "a._http._tcp.web.ns.svc", "invalid"),
+            (plain, "foo", "invalid"),
+            (plain, "ns.foo", "invalid"),
+            (plain, "svc.ns", "invalid"),
+            (plain, "us.pin._zone.web.ns.svc", "invalid"),
+            (multicluster, "web.ns.svc", "svc ns web - - - - -"),
+            (multicluster, "ep.web.ns.svc", "svc ns web ep - - - -"),
+            (
+                multicluster,
+                "ep.east.web.ns.svc",
+                "svc ns web ep east - - -",
+            ),
+            (
+                multicluster,
+                "_http._tcp.web.ns.svc",
+                "svc ns web - - http tcp -",
+            ),
+            (
+                multicluster,
+                "http._tcp.web.ns.svc",
+                "svc ns web - - http tcp -",
+            ),
+            (multicluster, "a.ep.east.web.ns.svc", "invalid"),
+            (zonal, "us.pin._zone.web.ns.svc", "svc ns web - - - - us"),
+            (
+                zonal,
+                "us.prefer._zone.web.ns.svc",
+                "svc ns web - - - - us prefer",
+            ),
+            (
+                zonal,
+                "a.b.c.pin._zone.web.ns.svc",
+                "svc ns web - - - - a.b.c",
+            ),
+            (zonal, "us.other._zone.web.ns.svc", "invalid"),
+            (zonal, "us.pin._zones.web.ns.svc", "invalid"),
+            (zonal, "us.pin._zone.web.ns.pod", "invalid"),
+            (zonal, "pin._zone.web.ns.svc", "svc ns web - - pin zone -"),
+            (both, "us.pin._zone.web.ns.svc", "invalid"),
+        ] {
+            assert_eq!(read(name, dialect), want, "{name} {dialect:?}");
+        }
+    }
+
+    #[test]
+    fn joined_labels_are_compared_with_text() {
+        for (labels, text, same) in [
+            (&b"\x02us"[..], "us", true),
+            (b"\x02us\x01a", "us.a", true),
+            (b"\x02us\x01a", "us", false),
+            (b"\x02us", "us.a", false),
+            (b"\x02us\x01a", "us-a", false),
+        ] {
+            assert_eq!(labels_are(labels, text), same, "{text}");
+        }
+    }
+}

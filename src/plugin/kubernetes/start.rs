@@ -1,0 +1,171 @@
+//! From what the Corefile says to a watched cluster: the store, the wait for
+//! it, and its end.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, interval_at, timeout};
+
+use super::client::{Access, AccessError, Tls};
+use super::metrics::Metrics;
+use super::slim::Keep;
+use super::spec::{Options, PodMode, Source};
+use super::store::{self, Store, StoreConfig};
+use super::view::View;
+use super::{Kubernetes, TARGET, examples};
+use crate::plugin::{BuildError, Builder, Settings, Spec};
+
+/// While the start waits, it says so this often.
+const WAITING: Duration = Duration::from_millis(500);
+/// How long the start waits for news where an old state can answer.
+const STALE_WAIT: Duration = Duration::from_millis(500);
+
+/// A store, and how many server blocks of which configurations use it.
+struct Watched {
+    store: Arc<Store>,
+    users: AtomicUsize,
+}
+
+impl Spec for Options {
+    fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
+        for warning in &self.warnings {
+            tracing::warn!(target: TARGET, "{warning}");
+        }
+        let config = store_config(&self, builder.settings, |name| std::env::var(name).ok())
+            .map_err(|error| BuildError::new(error.to_string()))?;
+        // A reload that changes nothing here goes on with the same watch.
+        let control = builder.control;
+        let watched = builder.kept.take_or(&format!("kubernetes {config:?}"), || {
+            let store = Store::start(&config, Arc::new(Metrics), control)?;
+            let users = AtomicUsize::new(0);
+            Ok::<_, store::StartError>(Arc::new(Watched { store, users }))
+        });
+        let watched = watched.map_err(|error| BuildError::new(error.to_string()))?;
+        watched.users.fetch_add(1, Ordering::Relaxed);
+
+        let view = View::new(Arc::clone(watched.store.snapshots()));
+        let local = local_addresses(&builder.settings.hosts);
+        let plugin = Arc::new(Kubernetes::new(&self, local, view.clone()));
+        builder.push(plugin);
+
+        let (store, limit) = (Arc::clone(&watched.store), self.startup_timeout);
+        let stale = view.load().stale();
+        let limit = if stale { limit.min(STALE_WAIT) } else { limit };
+        builder.on_startup(move || {
+            Box::pin(async move {
+                wait(&store, limit).await;
+                Ok(())
+            })
+        });
+        if !self.source.manifests.is_empty() {
+            let examples = examples::Examples::new(&self, builder, view);
+            builder.on_started(move || {
+                examples.log();
+                Box::pin(std::future::ready(Ok(())))
+            });
+        }
+        builder.on_shutdown(move || {
+            Box::pin(async move {
+                if watched.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    watched.store.shutdown().await;
+                }
+                Ok(())
+            })
+        });
+        Ok(())
+    }
+}
+
+/// Waits until the cluster's state is known, in CoreDNS's words.
+async fn wait(store: &Store, limit: Duration) {
+    if store.synced() {
+        return;
+    }
+    let mut ticks = interval_at(Instant::now() + WAITING, WAITING);
+    let said = async {
+        loop {
+            ticks.tick().await;
+            tracing::info!(target: TARGET, "waiting for Kubernetes API before starting server");
+        }
+    };
+    let waited = timeout(limit, async {
+        tokio::select! {
+            () = store.wait_synced() => {}
+            () = said => {}
+        }
+    });
+    if waited.await.is_err() {
+        tracing::warn!(target: TARGET, "starting server with unsynced Kubernetes API");
+    }
+}
+
+fn store_config(
+    options: &Options,
+    settings: &Settings,
+    var: impl Fn(&str) -> Option<String>,
+) -> Result<StoreConfig, AccessError> {
+    let Source {
+        endpoint,
+        tls,
+        kubeconfig,
+        manifests,
+    } = &options.source;
+    let source = match (manifests.as_slice(), kubeconfig, endpoint) {
+        ([_, ..], _, _) => {
+            let paths = manifests.iter().map(|path| settings.resolve(path));
+            store::Source::Manifests(paths.collect())
+        }
+        // With both, CoreDNS asks the kubeconfig.
+        (_, Some((path, context)), _) => store::Source::Api(Access::Kubeconfig {
+            path: path.into(),
+            context: context.clone(),
+        }),
+        (_, None, Some(url)) => store::Source::Api(Access::Endpoint {
+            url: url.clone(),
+            tls: tls.as_ref().map(|[cert, key, ca]| Tls {
+                cert: cert.into(),
+                key: key.into(),
+                ca: ca.into(),
+            }),
+        }),
+        (_, None, None) => store::Source::Api(Access::in_cluster(var)?),
+    };
+    Ok(StoreConfig {
+        source,
+        labels: options.labels.clone(),
+        namespace_labels: options.namespace_labels.clone(),
+        endpoints: options.endpoints,
+        pods: options.pods == PodMode::Verified,
+        multicluster: !options.multicluster.is_empty(),
+        keep: Keep {
+            pod_names: options.endpoint_pod_names,
+            zones: options.zonal,
+            // Only the directive `metadata` would show them.
+            pod_labels: false,
+        },
+        state_file: options
+            .snapshot
+            .as_ref()
+            .map(|path| -> PathBuf { settings.resolve(path) }),
+        user_agent: format!(
+            "Pando/{} ({}/{})",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ),
+    })
+}
+
+/// The addresses of this host, loopback left out. With `bind` there are none:
+/// CoreDNS expects a prefix length there, which an address does not have.
+fn local_addresses(bind: &[String]) -> Vec<IpAddr> {
+    if !bind.is_empty() {
+        return Vec::new();
+    }
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let addresses = interfaces.iter().map(if_addrs::Interface::ip);
+    addresses.filter(|ip| !ip.is_loopback()).collect()
+}
