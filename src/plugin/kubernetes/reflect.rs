@@ -10,7 +10,7 @@ use hyper::Response;
 use kube::client::Body;
 use tokio::time::{sleep, timeout};
 
-use super::client::{Api, ApiError};
+use super::client::{Api, ApiError, chain};
 use super::frames::{self, Event, FrameError, Items, Lines, ListMeta, Status};
 use super::model::Kind;
 use super::store::Shared;
@@ -173,7 +173,7 @@ impl Reflector {
                         lasted: opened.elapsed(),
                     });
                 }
-                Some(Err(error)) => return self.broken(&error.to_string()),
+                Some(Err(error)) => return self.broken(&chain(&error)),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     Err(_) => continue,
@@ -325,7 +325,7 @@ async fn read_list(
         match timeout(LIST_SILENCE, body.frame()).await {
             Err(_) => return Err("the connection went silent".to_owned()),
             Ok(None) => return items.finish().map_err(|error| error.to_string()),
-            Ok(Some(Err(error))) => return Err(error.to_string()),
+            Ok(Some(Err(error))) => return Err(chain(&error)),
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data() {
                     items

@@ -353,3 +353,6 @@ fn save(snapshot: &Snapshot, path: &std::path::Path) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
