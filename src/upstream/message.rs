@@ -226,4 +226,20 @@ mod tests {
             assert!(matches!(shape, Shape::Broken(_)), "{shape:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_are_too_strange(bytes: Vec<u8>, at: usize, octet: u8) {
+            let mut damaged = message([1, 1, 0, 0], A);
+            let len = damaged.len();
+            damaged[at % len] = octet;
+            for bytes in [&bytes, &damaged] {
+                shape(bytes);
+                if let Some(question) = question(bytes) {
+                    assert!(question.end <= bytes.len());
+                    assert!(same_question(&bytes[question.clone()], &bytes[question]));
+                }
+            }
+        }
+    }
 }

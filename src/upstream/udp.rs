@@ -185,20 +185,22 @@ impl Reader {
                 Err::<(), _>(io::ErrorKind::WouldBlock.into())
             });
         }
-        SCRATCH.with_borrow_mut(|scratch| {
+        let more = SCRATCH.with_borrow_mut(|scratch| {
             for _ in 0..BATCH {
                 let len = match self.socket.try_recv(scratch) {
                     Ok(len) => len,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                     Err(error) => return Err(error),
                 };
                 if let Err(reason) = self.link.deliver(&scratch[..len]) {
                     self.stray(reason);
                 }
             }
-            Ok(())
+            Ok(true)
         })?;
-        tokio::task::yield_now().await;
+        if more {
+            tokio::task::yield_now().await;
+        }
         Ok(())
     }
 

@@ -312,3 +312,52 @@ fn more_than_max_concurrent_are_refused_and_dropped_queries_free_their_place() {
         }
     });
 }
+
+#[test]
+fn checks_ask_what_and_how_the_corefile_says() {
+    worker(async {
+        let server = Server::start(|_| Action::Drop).await;
+        for force_tcp in [false, true] {
+            let mut options = Options {
+                force_tcp,
+                read_timeout: 50 * MS,
+                ..Options::default()
+            };
+            options.health_check.recursion = false;
+            options.health_check.domain = b"\x05check\0".to_vec();
+            let group = group(options, &[server.addr]);
+            group
+                .exchange(Buf::copy_of(&query("a")), UDP)
+                .await
+                .unwrap_err();
+            until("a check is sent", || {
+                let check = server.last_seen();
+                let expected = b"\0\0\0\x01\0\0\0\0\0\0\x05check\0\0\x02\0\x01";
+                check.transport == if force_tcp { TCP } else { UDP }
+                    && check.message[2..] == *expected
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn without_max_fails_there_are_no_checks() {
+    worker(async {
+        let server = Server::start(|_| Action::Drop).await;
+        let options = Options {
+            max_fails: 0,
+            read_timeout: 20 * MS,
+            ..Options::default()
+        };
+        let group = group(options, &[server.addr]);
+        for _ in 0..5 {
+            group
+                .exchange(Buf::copy_of(&query("a")), UDP)
+                .await
+                .unwrap_err();
+        }
+        assert_eq!(server.queries_named("a"), 10);
+        assert_eq!(server.queries(), 10, "and nothing else was asked");
+    });
+}

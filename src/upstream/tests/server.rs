@@ -101,6 +101,11 @@ impl Server {
             .count()
     }
 
+    /// All of them.
+    pub(super) fn queries(&self) -> usize {
+        self.log.borrow().len()
+    }
+
     pub(super) fn ports(&self, transport: Transport) -> HashSet<u16> {
         let log = self.log.borrow();
         let of_transport = log.iter().filter(|seen| seen.transport == transport);
