@@ -408,6 +408,16 @@ impl Exchange {
                 .finish(&self.request, limit, &self.echoed_options),
         )
     }
+
+    /// The octets that [`Exchange::finish`] returned last.
+    pub fn finished(&self) -> &[u8] {
+        self.reply.finished()
+    }
+
+    /// Octets that its buffers hold on to.
+    pub fn buffer_size(&self) -> usize {
+        self.request.buffer_size() + self.reply.buffer_size()
+    }
 }
 
 /// A zone that can be handed out whole (RFC 5936).

@@ -1,2 +1,55 @@
 //! The server binary.
-fn main() {}
+
+use std::process::exit;
+
+use anyhow::Context;
+use pando::cli::{self, Command, UsageError};
+use pando::{app, telemetry};
+
+/// Threads for everything that is no query: watches, HTTP, reloads.
+const CONTROL_THREADS: usize = 2;
+
+fn main() {
+    let mut arguments = std::env::args();
+    let program = arguments.next().unwrap_or_default();
+    let code = match cli::parse(arguments) {
+        Ok(command) => run(command, &program).unwrap_or_else(|error| {
+            telemetry::flush();
+            eprintln!("{error}");
+            1
+        }),
+        Err(error @ UsageError::Flag(_)) => {
+            eprint!("{error}\n{}", cli::usage(&program));
+            2
+        }
+        Err(error @ UsageError::Extra(_)) => {
+            eprintln!("{error}");
+            1
+        }
+    };
+    telemetry::flush();
+    // Threads that still wait for something must not hold up the end.
+    exit(code.into());
+}
+
+fn run(command: Command, program: &str) -> anyhow::Result<u8> {
+    match command {
+        Command::Version => print!("{}", app::version()),
+        Command::Plugins => print!("{}", app::plugins()),
+        Command::Help => eprint!("{}", cli::usage(program)),
+        Command::Check(options) => print!("{}", app::check(&options)?),
+        Command::Serve(options) => {
+            telemetry::init().context("cannot start a thread")?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(CONTROL_THREADS)
+                .thread_name("control")
+                .enable_all()
+                .build()
+                .context("cannot start threads")?;
+            let served = runtime.block_on(app::run(options));
+            runtime.shutdown_background();
+            return Ok(served?);
+        }
+    }
+    Ok(0)
+}

@@ -15,14 +15,18 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corefile::key::ZoneKey;
 
 use crate::chain::Plugin;
+pub use crate::server::View;
 use crate::wire::NameBuf;
 
+mod bind;
 mod cache;
 mod chaos;
+mod debug;
 mod errors;
 mod forward;
 mod health;
@@ -31,7 +35,9 @@ mod log;
 mod r#loop;
 mod prometheus;
 mod ready;
+mod reload;
 mod rewrite;
+mod root;
 #[cfg(test)]
 mod testing;
 mod transfer;
@@ -60,7 +66,7 @@ pub trait Spec: fmt::Debug + Send {
 ///
 /// `None`: known, refused by name as not supported yet.
 pub static ORDER: [(&str, Option<&Definition>); 60] = [
-    ("root", None),
+    ("root", Some(&root::DEFINITION)),
     ("metadata", None),
     ("geoip", None),
     ("cancel", None),
@@ -71,11 +77,11 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("https3", None),
     ("timeouts", None),
     ("multisocket", None),
-    ("reload", None),
+    ("reload", Some(&reload::DEFINITION)),
     ("nsid", None),
     ("bufsize", None),
-    ("bind", None),
-    ("debug", None),
+    ("bind", Some(&bind::DEFINITION)),
+    ("debug", Some(&debug::DEFINITION)),
     ("trace", None),
     ("ready", Some(&ready::DEFINITION)),
     ("health", Some(&health::DEFINITION)),
@@ -121,6 +127,15 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("view", None),
     ("nomad", None),
 ];
+
+/// The addresses that a `bind` directive stands for here and now.
+///
+/// # Errors
+///
+/// A word that is neither an address nor an interface.
+pub fn bind_hosts(directive: &corefile::Directive) -> Result<Vec<String>, BuildError> {
+    bind::hosts(directive)
+}
 
 /// The server block that a directive stands in, as far as parsing may know it.
 #[derive(Clone, Debug, Default)]
@@ -169,6 +184,10 @@ pub struct Settings {
     pub debug: bool,
     /// Whether a recovered panic is logged with its stack (`errors`).
     pub stacktrace: bool,
+    /// Which queries the block takes (`view`); `None` takes all.
+    pub view: Option<View>,
+    /// How often the Corefile is looked at (`reload`); `None` is never.
+    pub reload: Option<Duration>,
 }
 
 impl Settings {
@@ -294,11 +313,17 @@ pub struct Kept {
 
 impl Kept {
     /// What the next configuration may take over from this one.
-    pub fn into_next(self) -> Self {
+    /// This one still holds it, in case the next does not come into force.
+    pub fn next(&self) -> Self {
         Self {
-            old: self.new,
+            old: self.new.clone(),
             new: HashMap::new(),
         }
+    }
+
+    /// Lets go of what this configuration has not taken over.
+    pub fn settle(&mut self) {
+        self.old.clear();
     }
 
     /// The thing called `key`: the one this configuration or the one before

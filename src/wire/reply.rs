@@ -515,6 +515,16 @@ impl Reply {
         &self.buf
     }
 
+    /// The octets that [`Reply::finish`] returned last.
+    pub fn finished(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// Octets that its buffer holds on to.
+    pub fn buffer_size(&self) -> usize {
+        self.buf.capacity()
+    }
+
     fn finish_edns(&mut self, request: &Request, echoed: &[u16]) {
         let Some(client) = request.edns() else {
             self.edns.ext_rcode = (self.rcode.0 >> 4) as u8;

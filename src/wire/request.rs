@@ -249,6 +249,17 @@ impl Request {
         &mut self.edns
     }
 
+    /// Forgets what the client said by EDNS.
+    pub fn clear_edns(&mut self) {
+        self.edited |= self.has_edns;
+        self.has_edns = false;
+    }
+
+    /// Octets that its buffer holds on to.
+    pub fn buffer_size(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Whether DNSSEC records are wanted.
     pub fn dnssec_ok(&self) -> bool {
         self.edns().is_some_and(Edns::dnssec_ok)

@@ -1,0 +1,293 @@
+//! The life of the process: start, reload, end.
+
+mod banner;
+mod loader;
+mod signals;
+mod watch;
+
+use std::num::NonZero;
+use std::path::Path;
+use std::time::Duration;
+
+use corefile::SystemHost;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Handle;
+use tracing::{error, info, warn};
+
+use crate::cli::Options;
+use crate::configuration::{Configuration, ConfigurationError, Draft, Text};
+use crate::plugin::{BuildError, Hooks, Kept};
+use crate::server::{ListenError, Plan, Server};
+use crate::telemetry;
+
+pub use banner::{plugins, version};
+use loader::{LoadError, Loader};
+use signals::{Signal, Signals};
+use watch::Watch;
+
+/// How long queries in flight may take when their configuration ends.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The Corefile cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It cannot be served.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// A plugin cannot start.
+    #[error(transparent)]
+    Plugin(#[from] BuildError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system refuses threads or signal handlers.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+impl From<corefile::Error> for StartError {
+    fn from(error: corefile::Error) -> Self {
+        ConfigurationError::from(error).into()
+    }
+}
+
+impl StartError {
+    /// What CoreDNS would print, and what else there is to say below it.
+    fn lines(&self) -> (String, String) {
+        let text = self.to_string();
+        match text.split_once('\n') {
+            Some((first, rest)) => (first.to_owned(), format!("{rest}\n")),
+            None => (text, String::new()),
+        }
+    }
+}
+
+/// Serves until a signal ends it; the exit code.
+///
+/// # Errors
+///
+/// Whatever keeps it from serving in the first place.
+pub async fn run(options: Options) -> Result<u8, StartError> {
+    // Trapped first: a signal during the start must not kill it half-way.
+    let mut signals = Signals::trap()?;
+    raise_descriptor_limit();
+    telemetry::keep_panics();
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let server = Server::start(workers)?;
+    let mut app = App::start(options, server).await?;
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => app.reload_by_signal().await,
+                Signal::Terminate => return Ok(app.terminate().await),
+                Signal::Interrupt => return Ok(app.interrupt().await),
+            },
+            () = app.watch.tick() => app.look().await,
+        }
+    }
+}
+
+/// Says what a Corefile means, on standard output.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check(options: &Options) -> Result<String, StartError> {
+    let text = Loader::new(options).load()?;
+    Ok(Draft::parse(&text, &options.port, &SystemHost::default())?.describe()?)
+}
+
+/// As many descriptors as the system lets us have: every TCP connection is one.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Best effort: with fewer, connections are shed earlier.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Warnings about a Corefile go where the other log lines go.
+fn host() -> SystemHost {
+    SystemHost::new(|message| warn!("{message}"))
+}
+
+struct App {
+    options: Options,
+    loader: Loader,
+    server: Server,
+    running: Running,
+    watch: Watch,
+}
+
+/// The configuration in force.
+struct Running {
+    plan: Plan,
+    hooks: Hooks,
+    kept: Kept,
+}
+
+impl App {
+    async fn start(options: Options, mut server: Server) -> Result<Self, StartError> {
+        let loader = Loader::new(&options);
+        let text = loader.load()?;
+        let configuration = bring_up(&mut server, &text, &options.port, Kept::default()).await?;
+        if !options.quiet {
+            telemetry::print(banner::zones(&configuration.plan));
+        }
+        if let Some(path) = &options.pidfile {
+            write_pid(path);
+        }
+        let watch = Watch::begin(configuration.reload, &text);
+        if !options.quiet {
+            telemetry::print(version());
+        }
+        Ok(Self {
+            options,
+            loader,
+            server,
+            running: Running::of(configuration),
+            watch,
+        })
+    }
+
+    /// Serves another Corefile; what is served stays where that fails.
+    async fn restart(&mut self, text: &Text) -> Result<(), StartError> {
+        info!("Reloading");
+        let kept = self.running.kept.next();
+        let brought_up = bring_up(&mut self.server, text, &self.options.port, kept).await;
+        let configuration = brought_up.inspect_err(|error| {
+            let (first, rest) = error.lines();
+            error!("Restart failed: {first}");
+            telemetry::print(rest);
+        })?;
+        self.watch = Watch::begin(configuration.reload, text);
+        let old = std::mem::replace(&mut self.running, Running::of(configuration));
+        if !old.plan.ended(GRACE).await {
+            warn!("Queries of the old configuration still wait after {GRACE:?}");
+        }
+        for hook in old.hooks.shutdown {
+            if let Err(error) = hook().await {
+                error!("Restart failed: {error}");
+            }
+        }
+        info!("Reloading complete");
+        Ok(())
+    }
+
+    async fn reload_by_signal(&mut self) {
+        info!("SIGUSR1: Reloading");
+        let text = match self.loader.load() {
+            Ok(text) => text,
+            Err(error) => return error!("SIGUSR1: loading updated Caddyfile: {error}"),
+        };
+        if let Err(error) = self.restart(&text).await {
+            let (first, _) = error.lines();
+            error!("SIGUSR1: starting with listener file descriptors: {first}");
+        }
+    }
+
+    /// Serves the Corefile anew if it has changed.
+    async fn look(&mut self) {
+        let Some(text) = self.watch.look(&self.loader) else {
+            return;
+        };
+        let result = self.restart(&text).await;
+        watch::count(&text, result.is_ok());
+        if let Err(error) = result {
+            let (first, _) = error.lines();
+            error!(target: "plugin/reload", "Corefile changed but reload failed: starting with listener file descriptors: {first}");
+        }
+    }
+
+    async fn terminate(mut self) -> u8 {
+        info!("SIGTERM: Shutting down servers then terminating");
+        let code = self.shut_down("SIGTERM").await;
+        self.remove_pid();
+        if !self.server.stop(GRACE).await {
+            error!("SIGTERM stop: queries still wait after {GRACE:?}");
+        }
+        code
+    }
+
+    async fn interrupt(mut self) -> u8 {
+        info!("SIGINT: Shutting down");
+        self.remove_pid();
+        self.shut_down("SIGINT").await
+    }
+
+    /// Tells every plugin that it ends: the exit code.
+    async fn shut_down(&mut self, signal: &str) -> u8 {
+        let hooks = std::mem::take(&mut self.running.hooks);
+        hooks.ending.into_iter().for_each(|hook| hook());
+        let mut code = 0;
+        for hook in hooks.shutdown.into_iter().chain(hooks.final_shutdown) {
+            if let Err(error) = hook().await {
+                error!("{signal} shutdown: {error}");
+                code = 4;
+            }
+        }
+        code
+    }
+
+    fn remove_pid(&self) {
+        if let Some(path) = &self.options.pidfile {
+            // It may never have been written.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Running {
+    fn of(configuration: Configuration) -> Self {
+        let mut kept = configuration.kept;
+        kept.settle();
+        Self {
+            plan: configuration.plan,
+            hooks: configuration.hooks,
+            kept,
+        }
+    }
+}
+
+/// Makes a Corefile the one that is served.
+async fn bring_up(
+    server: &mut Server,
+    text: &Text,
+    port: &str,
+    kept: Kept,
+) -> Result<Configuration, StartError> {
+    let draft = Draft::parse(text, port, &host())?;
+    let mut configuration = draft.build(&Handle::current(), kept)?;
+    let debug = telemetry::is_debug();
+    telemetry::set_debug(configuration.debug);
+    let served = serve(server, &mut configuration).await;
+    if let Err(error) = served {
+        telemetry::set_debug(debug);
+        return Err(error);
+    }
+    Ok(configuration)
+}
+
+async fn serve(server: &mut Server, configuration: &mut Configuration) -> Result<(), StartError> {
+    for hook in std::mem::take(&mut configuration.hooks.startup) {
+        hook().await?;
+    }
+    let opened = server.open(&configuration.plan)?;
+    server.apply(&configuration.plan, opened).await;
+    for hook in std::mem::take(&mut configuration.hooks.started) {
+        if let Err(error) = hook().await {
+            error!("{error}");
+        }
+    }
+    Ok(())
+}
+
+fn write_pid(path: &Path) {
+    let pid = format!("{}\n", std::process::id());
+    if let Err(error) = std::fs::write(path, pid) {
+        let reason = corefile::io_message(&error);
+        error!("Could not write pidfile: open {}: {reason}", path.display());
+    }
+}

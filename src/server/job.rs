@@ -1,0 +1,171 @@
+//! Serving one query on a worker: polled once in place, parked if it waits.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::listener::Local;
+use super::parked::Parked;
+use crate::chain::{Exchange, Proto};
+use crate::clock;
+
+/// Jobs and benches beyond this many are freed and not kept for the next query.
+const SPARES: usize = 128;
+/// Jobs whose buffers outgrew this many octets are freed, too.
+const SPARE_BUFFER: usize = 16 << 10;
+
+/// A query that a worker serves, and where its reply goes.
+pub(super) struct Job {
+    pub exchange: Exchange,
+    local: Option<Rc<Local>>,
+    /// The client in the family of the socket.
+    pub sender: SocketAddr,
+    /// The address asked, in the family of the socket, where the reply must
+    /// name it.
+    pub destination: Option<IpAddr>,
+}
+
+impl Job {
+    fn new() -> Box<Self> {
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Box::new(Self {
+            exchange: Exchange::new(nobody, nobody, Proto::Udp),
+            local: None,
+            sender: nobody,
+            destination: None,
+        })
+    }
+
+    /// Fills in who asks whom, by which listener; the request is there already.
+    pub(super) fn address(
+        &mut self,
+        local: &Rc<Local>,
+        proto: Proto,
+        client: SocketAddr,
+        asked: SocketAddr,
+    ) {
+        self.exchange.proto = proto;
+        self.exchange.client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        self.exchange.local = SocketAddr::new(asked.ip().to_canonical(), asked.port());
+        self.exchange.arrived = clock::now();
+        self.exchange.resolver = Some(local.clone());
+        self.local = Some(local.clone());
+    }
+}
+
+/// A future that serves job after job, so that a query allocates none.
+///
+/// It waits for the tray to be filled, serves what lies there, puts it back
+/// and begins anew; it is polled by hand for what is answered at once, and
+/// by a task of its own while a query waits.
+pub(super) struct Bench {
+    tray: Rc<Tray>,
+    work: Pin<Box<dyn Future<Output = Infallible>>>,
+}
+
+#[derive(Default)]
+struct Tray {
+    todo: Cell<Option<Box<Job>>>,
+    done: Cell<Option<Box<Job>>>,
+}
+
+async fn work(tray: Rc<Tray>) -> Infallible {
+    loop {
+        let next = poll_fn(|_| tray.todo.take().map_or(Poll::Pending, Poll::Ready));
+        let mut job = next.await;
+        if let Some(local) = job.local.take() {
+            local.serve(&mut job.exchange).await;
+        }
+        tray.done.set(Some(job));
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let tray = Rc::new(Tray::default());
+        Self {
+            work: Box::pin(work(tray.clone())),
+            tray,
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Option<Box<Job>> {
+        match self.work.as_mut().poll(context) {
+            Poll::Pending => self.tray.done.take(),
+            Poll::Ready(never) => match never {},
+        }
+    }
+
+    /// Waits for the query on the bench.
+    pub(super) async fn finish(&mut self) -> Box<Job> {
+        poll_fn(|context| {
+            clock::refresh();
+            self.poll(context).map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+/// What all queries of a worker share: spare jobs and benches, and the queries that wait.
+pub(super) struct Desk {
+    jobs: RefCell<Vec<Box<Job>>>,
+    benches: RefCell<Vec<Bench>>,
+    pub parked: Rc<Parked>,
+}
+
+impl Desk {
+    pub(super) fn new(in_flight: usize) -> Rc<Self> {
+        Rc::new(Self {
+            jobs: RefCell::default(),
+            benches: RefCell::default(),
+            parked: Parked::new(in_flight),
+        })
+    }
+
+    /// A job with an empty exchange.
+    pub(super) fn job(&self) -> Box<Job> {
+        self.jobs.borrow_mut().pop().unwrap_or_else(Job::new)
+    }
+
+    /// Takes a job back once its reply is sent.
+    pub(super) fn recycle(&self, mut job: Box<Job>) {
+        job.exchange.reset();
+        // Neither may keep an old configuration alive.
+        job.exchange.resolver = None;
+        job.local = None;
+        let buffer = job.exchange.buffer_size();
+        let mut jobs = self.jobs.borrow_mut();
+        if jobs.len() < SPARES && buffer <= SPARE_BUFFER {
+            jobs.push(job);
+        }
+    }
+
+    /// Serves a job in place as far as it goes: the job when it is done, or
+    /// the bench on which it waits.
+    pub(super) fn begin(&self, job: Box<Job>) -> Result<Box<Job>, Bench> {
+        let spare = self.benches.borrow_mut().pop();
+        let mut bench = spare.unwrap_or_else(Bench::new);
+        bench.tray.todo.set(Some(job));
+        // Nobody is to be woken by this poll: what is still waiting is
+        // polled again by the task that it then gets.
+        match bench.poll(&mut Context::from_waker(Waker::noop())) {
+            Some(job) => {
+                self.keep(bench);
+                Ok(job)
+            }
+            None => Err(bench),
+        }
+    }
+
+    /// Takes an idle bench back.
+    pub(super) fn keep(&self, bench: Bench) {
+        let mut benches = self.benches.borrow_mut();
+        if benches.len() < SPARES {
+            benches.push(bench);
+        }
+    }
+}

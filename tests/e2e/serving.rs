@@ -1,0 +1,199 @@
+//! UDP and TCP: who is answered, from where, and with what.
+
+use std::time::Duration;
+
+use pando_test::{Ask, BOUND};
+
+use crate::pando;
+
+const WHOAMI: &str = ".:$PORT {\n whoami\n}\n";
+
+#[tokio::test]
+async fn whoami_tells_a_client_its_address_and_transport() {
+    let server = pando(WHOAMI).start().await.unwrap();
+    let client = server.client().from([127, 0, 0, 9].into());
+    let ask = Ask::new("Example.org", "A").edns(4096);
+    for (answer, transport) in [
+        (client.udp(&ask).await.unwrap(), "_udp"),
+        (server.client().tcp(&ask).await.unwrap(), "_tcp"),
+        // What one transport has used is used again by the other.
+        (client.udp(&ask).await.unwrap(), "_udp"),
+    ] {
+        assert_eq!(answer.flags(), "qr aa rd");
+        assert_eq!(answer.question(), "Example.org. IN A");
+        let additional = answer.additional();
+        let address = if transport == "_udp" {
+            "127.0.0.9"
+        } else {
+            "127.0.0.1"
+        };
+        assert!(
+            additional.iter().any(|line| line.ends_with(address)),
+            "{answer}"
+        );
+        assert!(
+            additional.iter().any(|line| line.starts_with(transport)),
+            "{answer}"
+        );
+    }
+}
+
+/// The replies to what is no query (RFC 1035 and miekg/dns's accept function).
+#[tokio::test]
+async fn what_is_no_query_is_answered_as_coredns_answers() {
+    const QUESTION: &[u8] = b"\x03WwW\x07example\x03org\0\0\x01\0\x01";
+    let server = pando(WHOAMI).start().await.unwrap();
+    let client = server.client().bound(Duration::from_millis(300));
+    let message = |bits: u16, counts: [u16; 4], body: &[u8]| {
+        let mut message = vec![0xAB, 0xCD];
+        message.extend(bits.to_be_bytes());
+        message.extend(counts.into_iter().flat_map(u16::to_be_bytes));
+        message.extend_from_slice(body);
+        message
+    };
+    let header = |bits: u16| Some(message(bits, [0; 4], b""));
+    for (what, datagram, reply) in [
+        ("nothing", vec![], None),
+        ("less than a header", vec![0; 11], None),
+        ("a response", message(0x8000, [1, 0, 0, 0], QUESTION), None),
+        (
+            "an update",
+            message(0x2900, [1, 0, 0, 0], QUESTION),
+            header(0xA904),
+        ),
+        (
+            "a status query",
+            message(0x1000, [1, 0, 0, 0], QUESTION),
+            header(0x9004),
+        ),
+        (
+            "no question",
+            message(0x0100, [0, 0, 0, 0], b""),
+            header(0x8101),
+        ),
+        (
+            "two questions",
+            message(0x0100, [2, 0, 0, 0], QUESTION),
+            header(0x8101),
+        ),
+        (
+            "two answers",
+            message(0, [1, 2, 0, 0], QUESTION),
+            header(0x8001),
+        ),
+        (
+            "two authorities",
+            message(0, [1, 0, 2, 0], QUESTION),
+            header(0x8001),
+        ),
+        (
+            "three additionals",
+            message(0, [1, 0, 0, 3], QUESTION),
+            header(0x8001),
+        ),
+        (
+            "a label that ends early",
+            message(0, [1, 0, 0, 0], b"\x05a"),
+            header(0x8001),
+        ),
+        (
+            "a pointer to itself",
+            message(0, [1, 0, 0, 0], b"\xC0\x0C\0\x01\0\x01"),
+            header(0x8001),
+        ),
+    ] {
+        let found = client.raw_udp(&datagram).await.unwrap();
+        assert_eq!(found, reply, "{what}");
+    }
+    // After all that it serves as before.
+    server.client().ask("example.org", "A").await.unwrap();
+    assert!(!server.shown().contains("panic"), "{}", server.shown());
+}
+
+#[tokio::test]
+async fn queries_larger_than_512_octets_are_read_whole() {
+    let server = pando(WHOAMI).start().await.unwrap();
+    let ask = Ask::new("example.org", "A")
+        .edns(4096)
+        .option(12, &[0; 3000]);
+    let answer = server.client().udp(&ask).await.unwrap();
+    assert_eq!(answer.rcode(), "NOERROR");
+}
+
+#[tokio::test]
+async fn a_reply_comes_from_the_address_that_was_asked() {
+    let server = pando(WHOAMI).start().await.unwrap();
+    let port = server.address().port();
+    for ip in ["127.0.0.1", "127.1.2.3", "127.0.0.53", "::1"] {
+        // The client's socket is connected: it hears nobody else.
+        let client = pando_test::Client::to((ip.parse::<std::net::IpAddr>().unwrap(), port).into());
+        let answer = client.ask("example.org", "A").await.unwrap();
+        assert_eq!(answer.rcode(), "NOERROR", "{ip}");
+    }
+}
+
+#[tokio::test]
+async fn bind_limits_the_addresses() {
+    let server = pando(".:$PORT {\n bind 127.0.0.5 ::1\n whoami\n}\n").ip([127, 0, 0, 5].into());
+    let server = server.start().await.unwrap();
+    assert!(
+        server.stdout().contains(" on 127.0.0.5\n"),
+        "{}",
+        server.shown()
+    );
+    assert!(server.stdout().contains(" on ::1\n"), "{}", server.shown());
+    let elsewhere = ([127, 0, 0, 1], server.address().port()).into();
+    let client = pando_test::Client::to(elsewhere).bound(Duration::from_millis(300));
+    assert!(client.ask("example.org", "A").await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_carries_many_queries() {
+    let server = pando(WHOAMI).start().await.unwrap();
+    let mut stream = server.client().stream().await.unwrap();
+    for id in 0..500 {
+        stream
+            .send(&Ask::new("example.org", "A").id(id))
+            .await
+            .unwrap();
+    }
+    for id in 0..500 {
+        let answer = stream.receive().await.unwrap().unwrap();
+        assert_eq!(answer.message.metadata.id, id);
+    }
+    // Half a message, then the rest.
+    let bytes = Ask::new("example.org", "A").id(9).bytes();
+    let mut framed = (bytes.len() as u16).to_be_bytes().to_vec();
+    framed.extend(bytes);
+    stream.send_raw(&framed[..7]).await.unwrap();
+    stream.send_raw(&framed[7..]).await.unwrap();
+    assert_eq!(
+        stream.receive().await.unwrap().unwrap().message.metadata.id,
+        9
+    );
+    // What is no query gets its header or nothing; the connection goes on.
+    stream.send_raw(b"\0\x03abc").await.unwrap();
+    stream
+        .send_raw(b"\0\x0c\0\x01\x29\0\0\x01\0\0\0\0\0\0")
+        .await
+        .unwrap();
+    let answer = stream.receive().await.unwrap().unwrap();
+    assert_eq!(answer.rcode(), "NOTIMP");
+    stream.finish().await.unwrap();
+    stream.closed().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let server = pando(WHOAMI).start().await.unwrap();
+    let started = std::time::Instant::now();
+    let mut silent = server.client().bound(BOUND).stream().await.unwrap();
+    let mut slow = server.client().bound(BOUND).stream().await.unwrap();
+    // A length without a message keeps nothing open.
+    slow.send_raw(&[0]).await.unwrap();
+    silent.closed().await.unwrap();
+    let waited = started.elapsed();
+    assert!((2..=6).contains(&waited.as_secs()), "{waited:?}");
+    slow.closed().await.unwrap();
+    assert!(started.elapsed().as_secs() <= 6);
+}
