@@ -45,6 +45,11 @@ pub trait Plugin: Send + Sync + 'static {
         None
     }
 
+    /// Whether it stays ready once it was. What does not is asked each time.
+    fn stays_ready(&self) -> bool {
+        true
+    }
+
     /// The zones that it can hand out whole, for the `transfer` plugin.
     fn transferer(&self) -> Option<&dyn Transferer> {
         None

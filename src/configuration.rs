@@ -114,8 +114,12 @@ impl Draft {
             corefile = corefile::parse(&text.name, &text.text, &names, host)?;
         }
         let keys = inspect(&corefile, port)?;
+        let alone = keys.len() == 1;
         let blocks = keys.into_iter().map(|keys| BlockDraft {
-            block: Block::new(keys),
+            block: Block {
+                alone,
+                ..Block::new(keys)
+            },
             bind: None,
             specs: Vec::with_capacity(ORDER.len()),
         });

@@ -1,5 +1,7 @@
 //! What a user sees: the real binary, asked over real sockets.
 
+#[path = "e2e/forward.rs"]
+mod forward;
 #[path = "e2e/process.rs"]
 mod process;
 #[path = "e2e/serving.rs"]
@@ -9,5 +11,5 @@ use pando_test::ServerBuilder;
 
 /// The server under test on this Corefile; see [`ServerBuilder`] for `$PORT`.
 fn pando(corefile: &str) -> ServerBuilder {
-    ServerBuilder::new(env!("CARGO_BIN_EXE_pando"), corefile)
+    ServerBuilder::pando(env!("CARGO_BIN_EXE_pando"), corefile)
 }

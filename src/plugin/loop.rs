@@ -14,7 +14,7 @@
 //! One answer to the query, or 30 s without any, and the plugin does nothing
 //! any more.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Assembled, Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{Exchange, Failure, Next, Plugin, Serving};
+use crate::telemetry;
 use crate::wire::{Ede, NameBuf, Request, flags, rtype};
 
 /// How long the server may take to answer itself at all.
@@ -213,7 +214,12 @@ impl Plugin for Loop {
     }
 
     fn ready(&self) -> Option<bool> {
-        (self.state.load(Ordering::Relaxed) == LOOPING).then_some(false)
+        Some(self.state.load(Ordering::Relaxed) != LOOPING)
+    }
+
+    /// The loop may show after the first look at readiness.
+    fn stays_ready(&self) -> bool {
+        false
     }
 }
 
@@ -233,7 +239,8 @@ fn below(zone: &NameBuf) -> NameBuf {
 
 /// The last line of a process whose every query goes round in circles.
 fn end(message: &str) -> ! {
-    let _ = writeln!(io::stdout(), "[FATAL] plugin/loop: {message}");
+    telemetry::print(format!("[FATAL] plugin/loop: {message}\n"));
+    telemetry::flush();
     std::process::exit(1)
 }
 
@@ -364,7 +371,7 @@ mod tests {
             assert_eq!(told(&chain, &plugin.qname, rtype::A), passed);
             assert_eq!(told(&chain, &other, rtype::HINFO), passed);
         }
-        assert_eq!(plugin.ready(), None);
+        assert_eq!(plugin.ready(), Some(true));
         assert_eq!(told(&chain, &plugin.qname, rtype::HINFO), stopped);
         assert_eq!(told(&chain, &other, rtype::A), stopped);
         assert_eq!(plugin.ready(), Some(false));

@@ -139,7 +139,7 @@ impl Readiness {
         let mut waiting = BTreeSet::new();
         let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
         for (plugin, was_ready) in plugins.iter_mut() {
-            if *was_ready && !continuously {
+            if *was_ready && !continuously && plugin.stays_ready() {
                 continue;
             }
             *was_ready = plugin.ready() != Some(false);
