@@ -46,7 +46,7 @@ impl Examples {
     }
 
     /// A cluster IP, the ports of a headless service, and the name of an address.
-    fn questions(&self) -> Vec<String> {
+    pub(super) fn questions(&self) -> Vec<String> {
         let snapshot = self.view.load();
         let services = snapshot.sorted_services();
         let zone = self.zone.to_string();

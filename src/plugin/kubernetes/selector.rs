@@ -225,13 +225,12 @@ impl<'t> Parser<'t> {
             return Err(format!("found '{}', expected: identifier", token.text()));
         };
         check_key(key)?;
-        if negated && matches!(self.peek(), Token::End | Token::Symbol(",")) {
+        if negated {
             return Ok((key.to_owned(), "!", Vec::new()));
         }
         if matches!(self.peek(), Token::End | Token::Symbol(",")) {
             return Ok((key.to_owned(), "", Vec::new()));
         }
-        // CoreDNS's parser forgets the `!` of `!key`, too, once an operator follows.
         let operator = match self.take() {
             Token::Word("in") => "in",
             Token::Word("notin") => "notin",
@@ -340,6 +339,9 @@ const PREFIX: &str = "prefix part a lowercase RFC 1123 subdomain must consist of
     '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
     validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
+/// How Go prints the place of a key, which has none.
+const NO_PATH: &str = "<nil>: ";
+
 fn check_key(key: &str) -> Result<(), String> {
     let mut faults: Vec<&str> = Vec::new();
     let mut parts = key.splitn(3, '/');
@@ -360,7 +362,7 @@ fn check_key(key: &str) -> Result<(), String> {
                  validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix \
                  and '/' (e.g. 'example.com/MyName')",
             );
-            return invalid("", key, &faults);
+            return invalid(NO_PATH, key, &faults);
         }
     };
     if name.is_empty() {
@@ -371,7 +373,7 @@ fn check_key(key: &str) -> Result<(), String> {
     if !is_qualified(name) {
         faults.push(NAME_PART);
     }
-    invalid("", key, &faults)
+    invalid(NO_PATH, key, &faults)
 }
 
 fn check_value(key: &str, value: &str) -> Result<(), String> {
@@ -468,6 +470,15 @@ mod tests {
                 "!=a",
                 "found '!=', expected: !, identifier, or 'end of string'",
             ),
+            ("!a=b", "found '=', expected: ',' or 'end of string'"),
+            (
+                "!",
+                "unable to parse requirement: found '', expected: identifier",
+            ),
+            (
+                "a in (b!)",
+                "unable to parse requirement: found '!', expected: ',' or ')'",
+            ),
             (
                 "! =a",
                 "unable to parse requirement: found '=', expected: identifier",
@@ -493,8 +504,36 @@ mod tests {
                 Err(why.to_owned())
             );
         }
-        for text in ["-a=b", "a=-b", "a/b/c", "/a", "A.b/c", "a in (b!)"] {
-            assert!(Selector::parse(text).is_err(), "{text}");
+        let long = "a".repeat(64);
+        for (text, what, why) in [
+            ("-a=b", "<nil>: Invalid value: \"-a\"", NAME_PART),
+            ("a=-b", "values[0][a]: Invalid value: \"-b\"", VALUE),
+            ("a in (x,-y)", "values[0][a]: Invalid value: \"-y\"", VALUE),
+            ("A.b/c=d", "<nil>: Invalid value: \"A.b/c\"", PREFIX),
+            (
+                "/a",
+                "<nil>: Invalid value: \"/a\"",
+                "prefix part must be non-empty",
+            ),
+            (
+                &*long,
+                &*format!("<nil>: Invalid value: \"{long}\""),
+                "name part must be no more than 63 bytes",
+            ),
+            (
+                "a/=b",
+                "<nil>: Invalid value: \"a/\"",
+                &*format!("name part must be non-empty; {NAME_PART}"),
+            ),
+            (
+                "a>x",
+                "values[0]: Invalid value: \"x\"",
+                "for 'Gt', 'Lt' operators, the value must be an integer",
+            ),
+        ] {
+            let got = Selector::parse(text).map_err(|error| error.to_string());
+            let want = in_string(text, &format!("unable to parse requirement: {what}: {why}"));
+            assert_eq!(got, Err(want), "{text}");
         }
     }
 

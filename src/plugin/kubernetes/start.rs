@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::client::{Access, AccessError, Tls};
+use super::examples::Examples;
 use super::metrics::Metrics;
 use super::slim::Keep;
 use super::spec::{Options, PodMode, Source};
 use super::store::{self, Store, StoreConfig};
 use super::view::View;
-use super::{Kubernetes, TARGET, examples};
+use super::{Kubernetes, TARGET};
 use crate::plugin::{BuildError, Builder, Settings, Spec};
 
 /// While the start waits, it says so this often.
@@ -34,49 +35,56 @@ impl Spec for Options {
         for warning in &self.warnings {
             tracing::warn!(target: TARGET, "{warning}");
         }
-        let config = store_config(&self, builder.settings, |name| std::env::var(name).ok())
-            .map_err(|error| BuildError::new(error.to_string()))?;
-        // A reload that changes nothing here goes on with the same watch.
-        let control = builder.control;
-        let watched = builder.kept.take_or(&format!("kubernetes {config:?}"), || {
-            let store = Store::start(&config, Arc::new(Metrics), control)?;
-            let users = AtomicUsize::new(0);
-            Ok::<_, store::StartError>(Arc::new(Watched { store, users }))
-        });
-        let watched = watched.map_err(|error| BuildError::new(error.to_string()))?;
-        watched.users.fetch_add(1, Ordering::Relaxed);
-
-        let view = View::new(Arc::clone(watched.store.snapshots()));
+        let view = watch(&self, builder)?;
         let local = local_addresses(&builder.settings.hosts);
-        let plugin = Arc::new(Kubernetes::new(&self, local, view.clone()));
-        builder.push(plugin);
-
-        let (store, limit) = (Arc::clone(&watched.store), self.startup_timeout);
-        let stale = view.load().stale();
-        let limit = if stale { limit.min(STALE_WAIT) } else { limit };
-        builder.on_startup(move || {
-            Box::pin(async move {
-                wait(&store, limit).await;
-                Ok(())
-            })
-        });
+        builder.push(Arc::new(Kubernetes::new(&self, local, view.clone())));
         if !self.source.manifests.is_empty() {
-            let examples = examples::Examples::new(&self, builder, view);
+            let examples = Examples::new(&self, builder, view);
             builder.on_started(move || {
                 examples.log();
                 Box::pin(std::future::ready(Ok(())))
             });
         }
-        builder.on_shutdown(move || {
-            Box::pin(async move {
-                if watched.users.fetch_sub(1, Ordering::Relaxed) == 1 {
-                    watched.store.shutdown().await;
-                }
-                Ok(())
-            })
-        });
         Ok(())
     }
+}
+
+/// Follows the cluster from now to the configuration's end, and has the start
+/// wait for what is there.
+pub(super) fn watch(options: &Options, builder: &mut Builder<'_>) -> Result<View, BuildError> {
+    let config = store_config(options, builder.settings, |name| std::env::var(name).ok())
+        .map_err(|error| BuildError::new(error.to_string()))?;
+    // A reload that changes nothing here goes on with the same watch.
+    let control = builder.control;
+    let watched = builder.kept.take_or(&format!("kubernetes {config:?}"), || {
+        let store = Store::start(&config, Arc::new(Metrics), control)?;
+        let users = AtomicUsize::new(0);
+        Ok::<_, store::StartError>(Arc::new(Watched { store, users }))
+    });
+    let watched = watched.map_err(|error| BuildError::new(error.to_string()))?;
+    watched.users.fetch_add(1, Ordering::Relaxed);
+
+    let view = View::new(Arc::clone(watched.store.snapshots()));
+    let limit = match view.load().stale() {
+        true => options.startup_timeout.min(STALE_WAIT),
+        false => options.startup_timeout,
+    };
+    let store = Arc::clone(&watched.store);
+    builder.on_startup(move || {
+        Box::pin(async move {
+            wait(&store, limit).await;
+            Ok(())
+        })
+    });
+    builder.on_shutdown(move || {
+        Box::pin(async move {
+            if watched.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+                watched.store.shutdown().await;
+            }
+            Ok(())
+        })
+    });
+    Ok(view)
 }
 
 /// Waits until the cluster's state is known, in CoreDNS's words.

@@ -18,7 +18,7 @@ use hickory_proto::op::Message;
 
 use super::snapshot::Snapshot;
 use super::view::View;
-use super::{Kubernetes, spec};
+use super::{Kubernetes, examples, spec, start};
 use crate::chain::{Chain, Exchange, Next, Plugin, Proto, Resolver, Serving};
 use crate::plugin::Block;
 use crate::wire::{NameBuf, Owner, RData, Rcode, Section, flags, rtype};
@@ -190,4 +190,49 @@ impl Resolver for Elsewhere {
         }
         Box::pin(std::future::ready(()))
     }
+}
+
+#[test]
+fn the_demo_has_something_to_show() {
+    let text = std::fs::read_to_string("deploy/demo/Corefile").unwrap();
+    let known: Vec<&str> = crate::plugin::ORDER.iter().map(|(name, _)| *name).collect();
+    let tree = corefile::parse(
+        "deploy/demo/Corefile",
+        &text,
+        &known,
+        &corefile::SystemHost::default(),
+    )
+    .unwrap();
+    let keys = corefile::key::inspect(&tree, 53).unwrap().remove(0);
+    let options = spec::parse(
+        tree.blocks[0].directive("kubernetes").unwrap(),
+        &Block::new(keys),
+    )
+    .unwrap();
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (block, mut settings, mut kept) =
+        (Block::default(), Default::default(), Default::default());
+    let (mut chain, mut hooks) = (Vec::new(), crate::plugin::Hooks::default());
+    let mut builder = crate::plugin::Builder::new(
+        &block,
+        &mut settings,
+        runtime.handle(),
+        &mut kept,
+        &mut chain,
+        &mut hooks,
+    );
+    let view = start::watch(&options, &mut builder).unwrap();
+    assert_eq!(
+        examples::Examples::new(&options, &builder, view).questions(),
+        [
+            "web.shop.svc.cluster.local",
+            "_postgres._tcp.db.shop.svc.cluster.local SRV",
+            "-x 10.96.0.80",
+        ]
+    );
 }
