@@ -23,16 +23,21 @@ use crate::chain::Plugin;
 pub use crate::server::View;
 use crate::wire::NameBuf;
 
+mod acl;
 mod bind;
+mod bufsize;
 mod cache;
 mod chaos;
 mod debug;
 mod errors;
 mod forward;
 mod health;
+mod hosts;
 pub mod kubernetes;
+mod loadbalance;
 mod log;
 mod r#loop;
+mod minimal;
 mod prometheus;
 mod ready;
 mod reload;
@@ -79,7 +84,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("multisocket", None),
     ("reload", Some(&reload::DEFINITION)),
     ("nsid", None),
-    ("bufsize", None),
+    ("bufsize", Some(&bufsize::DEFINITION)),
     ("bind", Some(&bind::DEFINITION)),
     ("debug", Some(&debug::DEFINITION)),
     ("trace", None),
@@ -95,19 +100,19 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("dns64", None),
     ("any", None),
     ("chaos", Some(&chaos::DEFINITION)),
-    ("loadbalance", None),
+    ("loadbalance", Some(&loadbalance::DEFINITION)),
     ("tsig", None),
     ("rewrite", Some(&rewrite::DEFINITION)),
     ("autopath", None),
-    ("acl", None),
+    ("acl", Some(&acl::DEFINITION)),
     ("cache", Some(&cache::DEFINITION)),
     ("header", None),
     ("dnssec", None),
     ("tls", None),
-    ("minimal", None),
+    ("minimal", Some(&minimal::DEFINITION)),
     ("template", None),
     ("transfer", Some(&transfer::DEFINITION)),
-    ("hosts", None),
+    ("hosts", Some(&hosts::DEFINITION)),
     ("route53", None),
     ("azure", None),
     ("clouddns", None),

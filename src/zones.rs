@@ -38,9 +38,16 @@ impl Zones {
 
     /// The longest zone that the name is in.
     pub fn matching(&self, name: Name<'_>) -> Option<&NameBuf> {
-        let zones = self.zones.iter().filter(|zone| name.is_under(zone.name()));
+        self.zones.get(self.position(name)?)
+    }
+
+    /// Where in the list the longest zone stands that the name is in.
+    pub fn position(&self, name: Name<'_>) -> Option<usize> {
+        let zones = self.zones.iter().enumerate();
+        let zones = zones.filter(|(_, zone)| name.is_under(zone.name()));
         // Of zones as long as each other the first counts.
-        zones.rev().max_by_key(|zone| zone.wire().len())
+        let longest = zones.rev().max_by_key(|(_, zone)| zone.wire().len());
+        longest.map(|(at, _)| at)
     }
 
     /// Whether the name is in any of the zones.
