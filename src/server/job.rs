@@ -112,6 +112,7 @@ impl Bench {
 
 /// What all queries of a worker share: spare jobs and benches, and the queries that wait.
 pub(super) struct Desk {
+    #[expect(clippy::vec_box, reason = "a job goes from hand to hand as a pointer")]
     jobs: RefCell<Vec<Box<Job>>>,
     benches: RefCell<Vec<Bench>>,
     pub parked: Rc<Parked>,

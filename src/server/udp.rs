@@ -19,7 +19,6 @@ use super::parked::DROPPED;
 use crate::chain::Proto;
 use crate::clock;
 use crate::metrics::Counter;
-use crate::wire::HEADER_LEN;
 
 /// Batches that one wake-up may serve before others have their turn.
 const TURN: usize = 8;
@@ -63,7 +62,7 @@ pub(super) struct Udp {
 enum Letter {
     Job(Box<Job>),
     /// The answer to what is no query.
-    Header([u8; HEADER_LEN], SocketAddr, Option<IpAddr>),
+    Header(SmallVec<[u8; 64]>, SocketAddr, Option<IpAddr>),
 }
 
 impl Letter {
@@ -290,17 +289,20 @@ impl Udp {
             if letters.is_empty() {
                 continue;
             }
-            let mut outbox = self.outbox.borrow_mut();
-            for letter in letters.into_iter().rev() {
-                outbox.push_front(letter);
-            }
-            drop(outbox);
+            self.put_back(letters);
             // Says that it is full, and waits until it is not.
             let full = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
             let _ = self.socket.try_io(Interest::WRITABLE, full);
             if self.socket.writable().await.is_err() {
                 return;
             }
+        }
+    }
+
+    fn put_back(&self, letters: SmallVec<[Letter; BATCH]>) {
+        let mut outbox = self.outbox.borrow_mut();
+        for letter in letters.into_iter().rev() {
+            outbox.push_front(letter);
         }
     }
 

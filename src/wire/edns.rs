@@ -19,6 +19,10 @@ pub struct Edns {
 impl Edns {
     /// DNSSEC OK (RFC 3225).
     pub const DO: u16 = 1 << 15;
+    /// Long-lived queries (RFC 8764).
+    pub const LLQ: u16 = 1;
+    /// Lease of a dynamic update (RFC 9664).
+    pub const UPDATE_LEASE: u16 = 2;
     /// Name Server Identifier (RFC 5001).
     pub const NSID: u16 = 3;
     /// Client Subnet (RFC 7871).
@@ -60,6 +64,29 @@ impl Edns {
         self.options.clear();
         self.options.extend_from_slice(rdata);
         Ok(())
+    }
+
+    /// Whether the options have the form that their standards give them, as
+    /// far as CoreDNS insists on it.
+    pub fn check(&self) -> Result<(), Error> {
+        let fits = |(code, data): (u16, &[u8])| match code {
+            Self::LLQ => data.len() >= 18,
+            Self::UPDATE_LEASE => matches!(data.len(), 4 | 8),
+            Self::SUBNET => match data {
+                [0, 0, mask, _, ..] => *mask == 0,
+                [0, 1, mask, scope, ..] => *mask <= 32 && *scope <= 32,
+                [0, 2, mask, scope, ..] => *mask <= 128 && *scope <= 128,
+                _ => false,
+            },
+            Self::EXPIRE => !matches!(data.len(), 1..=3),
+            Self::TCP_KEEPALIVE => matches!(data.len(), 0 | 2),
+            Self::EDE => data.len() >= 2,
+            _ => true,
+        };
+        match self.options().all(fits) {
+            true => Ok(()),
+            false => Err(Error::BadData("EDNS option")),
+        }
     }
 
     /// Whether DNSSEC records are wanted.
@@ -216,5 +243,28 @@ mod tests {
     fn an_option_longer_than_its_record_is_refused() {
         assert!(Edns::default().read(512, 0, &[0, 10, 0, 9, 1]).is_err());
         assert!(Edns::default().read(512, 0, &[0, 10, 0]).is_err());
+    }
+
+    #[test]
+    fn options_of_a_wrong_form_are_refused() {
+        for (code, data, fits) in [
+            (Edns::COOKIE, &b"1"[..], true),
+            (Edns::SUBNET, b"\0\x01\x18\0\xC0\0\x02", true),
+            (Edns::SUBNET, b"\0\x01\x21\0", false),
+            (Edns::SUBNET, b"\0\x02\x80\0", true),
+            (Edns::SUBNET, b"\0\0\0\0", true),
+            (Edns::SUBNET, b"\0\x07\0\0", false),
+            (Edns::SUBNET, b"\0", false),
+            (Edns::EXPIRE, b"", true),
+            (Edns::EXPIRE, b"12", false),
+            (Edns::TCP_KEEPALIVE, b"12", true),
+            (Edns::TCP_KEEPALIVE, b"1", false),
+            (Edns::EDE, b"1", false),
+            (Edns::LLQ, b"12345678", false),
+        ] {
+            let mut edns = Edns::default();
+            edns.push_option(code, data);
+            assert_eq!(edns.check().is_ok(), fits, "{code} {data:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ pub use stored::Stored;
 
 use super::{
     Ede, Edns, Error, HEADER_LEN, Name, RData, Rcode, Reader, Record, RecordView, Request, Section,
-    class, flags, opcode, record, rtype,
+    class, flags, record, request, rtype,
 };
 
 /// The answer in the making, always in wire form.
@@ -69,15 +69,11 @@ impl Reply {
         }
     }
 
-    /// Begins the reply to `request`: its id, opcode and RD, its CD on a
+    /// Begins the reply to `request`: its id, its opcode, its RD and CD on a
     /// QUERY, its question; no record, NOERROR.
     pub fn start(&mut self, request: &Request) {
-        let mut kept = flags::OPCODE | flags::RD;
-        if request.opcode() == opcode::QUERY {
-            kept |= flags::CD;
-        }
         self.id = request.id();
-        self.flags = flags::QR | (request.flags() & kept);
+        self.flags = flags::QR | request::copied(request.flags());
         self.rcode = Rcode::NOERROR;
         self.counts = [0; 3];
         self.has_edns = false;

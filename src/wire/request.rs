@@ -1,3 +1,5 @@
+use smallvec::SmallVec;
+
 use super::{
     Edns, Error, HEADER_LEN, Name, NameBuf, Reader, RecordView, Section, class, flags, opcode,
     record, rtype,
@@ -33,33 +35,44 @@ pub enum Reject {
     Silent,
     /// An operation other than QUERY and NOTIFY.
     NotImplemented,
-    /// Counts that no query has, or a body that does not parse.
+    /// Counts that no query has, or a question that does not parse.
     Malformed,
+    /// A record that does not parse, behind a question that ends here.
+    BadRecord(usize),
     /// A header that promises a question and ends.
     NoQuestion,
 }
 
 impl Reject {
-    /// The header that answers `message`, if anything does: nothing but the
-    /// header goes out, with the client's id and RD.
-    pub fn answer(self, message: &[u8]) -> Option<[u8; HEADER_LEN]> {
+    /// What answers `message`, if anything does: a header with the client's
+    /// id and RD, and the question where there is one to be sent back.
+    pub fn answer(self, message: &[u8]) -> Option<SmallVec<[u8; 64]>> {
         let mut reader = Reader::new(message);
         let id = reader.u16("header").ok()?;
         let asked = reader.u16("header").ok()?;
         let kept = asked & !(flags::OPCODE | flags::AA | flags::Z | flags::RCODE);
-        let word = match self {
+        let (word, question) = match self {
             Self::Silent => return None,
-            Self::NotImplemented => kept | (asked & flags::OPCODE) | 4,
-            Self::Malformed => kept | 1,
-            Self::NoQuestion => (asked & (flags::RD | flags::CD | flags::OPCODE)) | 2,
+            Self::NotImplemented => (kept | (asked & flags::OPCODE) | 4, &[][..]),
+            Self::Malformed => (kept | 1, &[][..]),
+            Self::BadRecord(end) => (kept | 1, message.get(HEADER_LEN..end)?),
+            Self::NoQuestion => (copied(asked) | 2, &[][..]),
         };
-        let mut header = [0; HEADER_LEN];
-        let [a, b] = id.to_be_bytes();
-        let [c, d] = (word | flags::QR).to_be_bytes();
-        for (to, from) in header.iter_mut().zip([a, b, c, d]) {
-            *to = from;
-        }
-        Some(header)
+        let questions = u16::from(!question.is_empty());
+        let words = [id, word | flags::QR, questions, 0, 0, 0];
+        let mut answer: SmallVec<[u8; 64]> = words.into_iter().flat_map(u16::to_be_bytes).collect();
+        answer.extend_from_slice(question);
+        Some(answer)
+    }
+}
+
+/// The header bits of a query that its reply has, too: CoreDNS copies RD and
+/// CD for the opcode QUERY alone.
+pub(super) fn copied(asked: u16) -> u16 {
+    let operation = asked & flags::OPCODE;
+    match operation >> 11 {
+        opcode::QUERY => operation | (asked & (flags::RD | flags::CD)),
+        _ => operation,
     }
 }
 
@@ -102,33 +115,51 @@ impl Request {
         self.id = id;
         self.flags = bits;
         self.counts = [answers, authorities, additionals];
-        self.read_body(reader).map_err(|_| Reject::Malformed)?;
+        let whole = self
+            .read_question(&mut reader)
+            .map_err(|_| Reject::Malformed)?;
+        self.read_records(&reader)
+            .map_err(|_| Reject::BadRecord(self.body))?;
         self.bytes.clear();
         self.bytes.extend_from_slice(message);
-        self.edited = false;
+        self.edited = !whole;
         Ok(())
     }
 
-    fn read_body(&mut self, mut reader: Reader<'_>) -> Result<(), Error> {
-        let name = Name::read(&mut reader)?;
+    /// Whether the question is there in full: like miekg/dns, and CoreDNS with
+    /// it, we let a message end behind the name or the type.
+    fn read_question(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+        let name = Name::read(reader)?;
         self.qname.set(name);
         self.name.set_lower(name);
-        self.qtype = reader.u16("question")?;
-        // miekg/dns lets a message end here, CoreDNS with it.
-        self.qclass = reader.u16("question")?;
+        let mut field = || match reader.any_left() {
+            true => reader.u16("question"),
+            false => Ok(0),
+        };
+        self.qtype = field()?;
+        self.qclass = field()?;
         self.body = reader.position();
+        Ok(self.body == HEADER_LEN + self.question_len())
+    }
+
+    fn read_records(&mut self, reader: &Reader<'_>) -> Result<(), Error> {
         self.has_edns = false;
         if self.counts == [0; 3] {
             return Ok(());
         }
         for view in record::views(reader.message(), self.body, self.counts) {
             let view = view?;
-            if view.rtype == rtype::OPT {
-                self.edns.read(view.class, view.ttl, view.rdata())?;
-                self.has_edns = true;
-            } else {
-                view.to_record()?;
+            if view.rtype != rtype::OPT {
+                // A record without data is one of a dynamic update.
+                if !view.rdata().is_empty() {
+                    view.to_record()?;
+                }
+                continue;
             }
+            self.edns.read(view.class, view.ttl, view.rdata())?;
+            self.edns.check()?;
+            // Elsewhere an OPT is no EDNS (RFC 6891 section 6.1.1).
+            self.has_edns = view.section == Section::Additional;
         }
         Ok(())
     }
@@ -405,7 +436,7 @@ mod tests {
                     [1, 0, 0, 1],
                     &[ok, b"\0\0\x29\0\0\0\0\0\0\0\x05"].concat(),
                 ),
-                Reject::Malformed,
+                Reject::BadRecord(12 + ok.len()),
             ),
         ] {
             assert_eq!(Request::new().parse(&bytes), Err(reject), "{bytes:?}");
@@ -416,9 +447,41 @@ mod tests {
     fn a_rejected_message_is_answered_by_a_header() {
         let asked = message((5 << 11) | flags::RD | flags::AA, [1, 0, 0, 0], QUESTION);
         let answer = Reject::NotImplemented.answer(&asked).unwrap();
-        assert_eq!(answer, *b"\xAB\xCD\xA9\x04\0\0\0\0\0\0\0\0");
+        assert_eq!(answer[..], *b"\xAB\xCD\xA9\x04\0\0\0\0\0\0\0\0");
         let answer = Reject::Malformed.answer(&asked).unwrap();
-        assert_eq!(answer, *b"\xAB\xCD\x81\x01\0\0\0\0\0\0\0\0");
+        assert_eq!(answer[..], *b"\xAB\xCD\x81\x01\0\0\0\0\0\0\0\0");
         assert_eq!(Reject::Silent.answer(&asked), None);
+        let answer = Reject::BadRecord(asked.len()).answer(&asked).unwrap();
+        assert_eq!(answer[..HEADER_LEN], *b"\xAB\xCD\x81\x01\0\x01\0\0\0\0\0\0");
+        assert_eq!(answer[HEADER_LEN..], *QUESTION);
+    }
+
+    #[test]
+    fn a_question_may_end_early_and_is_then_written_in_full() {
+        for (body, qtype, qclass) in [
+            (&QUESTION[..QUESTION.len() - 2], 1, 0),
+            (&QUESTION[..QUESTION.len() - 4], 0, 0),
+        ] {
+            let mut request = Request::new();
+            request.parse(&message(0, [1, 0, 0, 0], body)).unwrap();
+            assert_eq!((request.qtype(), request.qclass()), (qtype, qclass));
+            let mut out = Vec::new();
+            request.write(7, &mut out);
+            assert_eq!(out.len(), HEADER_LEN + QUESTION.len());
+        }
+    }
+
+    #[test]
+    fn an_opt_counts_in_the_additional_section_alone() {
+        let body = [QUESTION, OPT].concat();
+        for (counts, has) in [
+            ([1, 1, 0, 0], false),
+            ([1, 0, 1, 0], false),
+            ([1, 0, 0, 1], true),
+        ] {
+            let mut request = Request::new();
+            request.parse(&message(0, counts, &body)).unwrap();
+            assert_eq!(request.edns().is_some(), has, "{counts:?}");
+        }
     }
 }
