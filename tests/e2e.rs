@@ -2,6 +2,10 @@
 
 #[path = "e2e/forward.rs"]
 mod forward;
+#[path = "e2e/hostile.rs"]
+mod hostile;
+#[path = "e2e/overload.rs"]
+mod overload;
 #[path = "e2e/process.rs"]
 mod process;
 #[path = "e2e/serving.rs"]
