@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::header::{HeaderValue, USER_AGENT};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -12,6 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tower::{BoxError, ServiceExt};
 
 use super::store::Observer;

@@ -2,13 +2,13 @@
 //! machine asks for and hands what they bring to the writer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::Response;
 use kube::client::Body;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Api, ApiError, chain};
 use super::frames::{self, Event, FrameError, Items, Lines, ListMeta, Status};
@@ -16,14 +16,30 @@ use super::model::Kind;
 use super::store::Shared;
 use super::watch::{Effect, Input, Machine, Request};
 
-/// A server that lives answers within this.
-const ANSWER: Duration = Duration::from_secs(15);
-/// A server that is sending a list sends something within this.
-const LIST_SILENCE: Duration = Duration::from_secs(30);
-/// The API server sends a bookmark about once a minute.
-const WATCH_SILENCE: Duration = Duration::from_secs(100);
+/// How long a server that lives may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Until it begins to answer.
+    pub(super) answer: Duration,
+    /// Between two pieces of a list.
+    pub(super) list: Duration,
+    /// Between two pieces of a watch. The API server sends a bookmark about
+    /// once a minute.
+    pub(super) watch: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(15),
+            list: Duration::from_secs(30),
+            watch: Duration::from_secs(100),
+        }
+    }
+}
+
 /// While a burst lasts, what has come so far is published this often.
-const FOLD: Duration = Duration::from_millis(5);
+const FOLD: Duration = Duration::from_millis(1);
 /// As client-go asks for.
 const PAGE: usize = 500;
 
@@ -36,6 +52,7 @@ pub(super) struct Reflector {
     pub(super) fields: Option<&'static str>,
     pub(super) api: Arc<Api>,
     pub(super) shared: Arc<Shared>,
+    pub(super) patience: Patience,
     machine: Machine,
 }
 
@@ -54,6 +71,7 @@ impl Reflector {
             fields,
             api,
             shared,
+            patience: Patience::default(),
             machine: Machine::new(),
         }
     }
@@ -78,7 +96,8 @@ impl Reflector {
         if matches!(request, Request::Stream | Request::Page { token: None, .. }) {
             self.shared.write(|writer| writer.begin(self.kind));
         }
-        let response = match timeout(ANSWER, self.api.get(&self.path(&request))).await {
+        let response = match timeout(self.patience.answer, self.api.get(&self.path(&request))).await
+        {
             Err(_) => return self.broken("no response"),
             Ok(Err(ApiError::Access(error))) => {
                 self.broken(&error.to_string());
@@ -88,7 +107,7 @@ impl Reflector {
             Ok(Ok(response)) => response,
         };
         if !response.status().is_success() {
-            let status = read_status(response).await;
+            let status = read_status(response, self.patience.answer).await;
             return self.failed(&request, status);
         }
         match request {
@@ -100,7 +119,7 @@ impl Reflector {
 
     async fn probe(&mut self, response: Response<Body>) -> Effect {
         let mut uid = String::new();
-        let read = read_list(response, |item| {
+        let read = read_list(response, self.patience.list, |item| {
             let item: serde_json::Value = serde_json::from_slice(item).unwrap_or_default();
             uid = item["metadata"]["uid"].as_str().unwrap_or("").to_owned();
         });
@@ -118,7 +137,7 @@ impl Reflector {
 
     async fn page(&mut self, response: Response<Body>) -> Effect {
         let (shared, kind) = (Arc::clone(&self.shared), self.kind);
-        let read = read_list(response, |item| {
+        let read = read_list(response, self.patience.list, |item| {
             shared.write(|writer| drop(writer.upsert(kind, item)));
         });
         match read.await {
@@ -155,9 +174,9 @@ impl Reflector {
             }
             if ready.is_none() {
                 let silence = if self.machine.listing() {
-                    LIST_SILENCE
+                    self.patience.list
                 } else {
-                    WATCH_SILENCE
+                    self.patience.watch
                 };
                 match timeout(silence, body.frame()).await {
                     Ok(frame) => ready = Some(frame),
@@ -317,12 +336,13 @@ enum Taken {
 
 async fn read_list(
     response: Response<Body>,
+    patience: Duration,
     mut found: impl FnMut(&[u8]),
 ) -> Result<ListMeta, String> {
     let mut body = response.into_body();
     let mut items = Items::default();
     loop {
-        match timeout(LIST_SILENCE, body.frame()).await {
+        match timeout(patience, body.frame()).await {
             Err(_) => return Err("the connection went silent".to_owned()),
             Ok(None) => return items.finish().map_err(|error| error.to_string()),
             Ok(Some(Err(error))) => return Err(chain(&error)),
@@ -338,12 +358,12 @@ async fn read_list(
 }
 
 /// The Status that a refusal carries, or one made of what there is.
-async fn read_status(response: Response<Body>) -> Status {
+async fn read_status(response: Response<Body>, patience: Duration) -> Status {
     let code = response.status().as_u16();
     let asked = response.headers().get(hyper::header::RETRY_AFTER);
     let asked = asked.and_then(|value| value.to_str().ok()?.parse().ok());
     let body = http_body_util::Limited::new(response.into_body(), 64 << 10);
-    let text = match timeout(ANSWER, body.collect()).await {
+    let text = match timeout(patience, body.collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         _ => Default::default(),
     };

@@ -292,7 +292,7 @@ impl Shared {
     }
 
     fn load(&self, path: &std::path::Path, kinds: &[Kind]) {
-        let begun = std::time::Instant::now();
+        let begun = tokio::time::Instant::now();
         match self.write(|writer| state_file::load(path, kinds, writer)) {
             Ok(objects) => tracing::info!(
                 target: "plugin/kubernetes",

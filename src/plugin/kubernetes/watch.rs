@@ -97,6 +97,9 @@ pub(super) struct Machine {
     /// Failures since a watch last told something. A list that can be read and
     /// a watch that cannot must not chase each other.
     attempts: u32,
+    /// Refusals since then. Counted apart: a server that starts refuses for a
+    /// moment what it will allow, also to who has knocked for long.
+    refused: u32,
     /// Times that the list expired before its last page.
     expired: u32,
 }
@@ -115,6 +118,7 @@ impl Machine {
             cluster: None,
             streaming: true,
             attempts: 0,
+            refused: 0,
             expired: 0,
         }
     }
@@ -178,6 +182,7 @@ impl Machine {
                 if !self.listing() {
                     self.read(version);
                     self.attempts = 0;
+                    self.refused = 0;
                 }
                 Effect::Follow
             }
@@ -255,7 +260,11 @@ impl Machine {
                 Effect::Next(self.delay(SOON))
             }
             // Not allowed to see namespaces: then there is nothing to compare,
-            // and reading everything anew is always right.
+            // and reading everything anew is always right. A server that
+            // starts is given a second to know its rules.
+            (403 | 404, State::Probe) if self.version.is_some() && self.refused < 5 => {
+                Effect::Next(self.refusal())
+            }
             (403 | 404, State::Probe) => {
                 self.list();
                 Effect::Next(Duration::ZERO)
@@ -267,9 +276,9 @@ impl Machine {
             }
             (400..=499, State::Watch) if status.code != 429 => {
                 self.resume();
-                Effect::Next(self.delay(LATER))
+                Effect::Next(self.refusal())
             }
-            (403 | 404, _) => Effect::Next(self.delay(LATER)),
+            (403 | 404, _) => Effect::Next(self.refusal()),
             _ => {
                 let asked = Duration::from_secs(u64::from(asked.unwrap_or(0))).min(5 * SOON);
                 self.resume();
@@ -302,14 +311,22 @@ impl Machine {
         self.state = State::Probe;
     }
 
-    /// 50 ms, doubled with each failure up to `limit`, of which a random half
-    /// is taken off: a fleet that lost its API server does not come back in
-    /// step.
     fn delay(&mut self, limit: Duration) -> Duration {
-        let doubled = FIRST.saturating_mul(1 << self.attempts.min(16));
         self.attempts = self.attempts.saturating_add(1);
-        doubled.min(limit).mul_f64(1.0 - fastrand::f64() / 2.0)
+        pause(self.attempts, limit)
     }
+
+    fn refusal(&mut self) -> Duration {
+        self.refused = self.refused.saturating_add(1);
+        pause(self.refused, LATER)
+    }
+}
+
+/// 50 ms, doubled with each failure up to `limit`, of which a random half is
+/// taken off: a fleet that lost its API server does not come back in step.
+fn pause(failures: u32, limit: Duration) -> Duration {
+    let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(limit).mul_f64(1.0 - fastrand::f64() / 2.0)
 }
 
 /// Whether version `a` is before `b`. Versions of one etcd are numbers that
@@ -551,6 +568,27 @@ mod tests {
             assert!(delay <= SOON, "{n}: {delay:?}");
             assert!(n < 6 || delay >= SOON / 2, "{n}: {delay:?}");
         }
+    }
+
+    #[test]
+    fn a_server_that_starts_may_refuse_for_a_moment() {
+        let mut machine = Machine::new();
+        machine.step(probed("c", "5"));
+        machine.step(end("5"));
+        for _ in 0..20 {
+            machine.step(Input::Broken);
+        }
+        let mut waited = Duration::ZERO;
+        for n in 0..5 {
+            assert_eq!(machine.request(), Request::Probe, "{n}");
+            let Effect::Next(delay) = machine.step(failed(403)) else {
+                panic!("not a pause");
+            };
+            waited += delay;
+        }
+        assert!(waited < Duration::from_secs(2), "{waited:?}");
+        assert_eq!(machine.step(probed("c", "6")), Effect::Next(Duration::ZERO));
+        assert_eq!(machine.request(), watch("5"));
     }
 
     #[test]

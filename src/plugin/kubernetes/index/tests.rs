@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::super::model::{External, Port, Protocol, Texts};
+use std::net::IpAddr;
+
 use super::*;
 
 fn service(namespace: &str, name: &str, kind: ServiceKind, ips: &[[u8; 4]]) -> Service {

@@ -4,11 +4,12 @@
 mod real;
 mod scale;
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use pando_test::{ApiDouble, Break, Fault, until};
 use serde_json::{Value, json};
 
+use super::super::reflect::Patience;
 use super::super::slim::Reason;
 use super::*;
 
@@ -177,6 +178,53 @@ async fn a_broken_watch_is_taken_up_again() {
     }
 }
 
+/// A reflector of the services that loses patience soon.
+fn impatient(api: &ApiDouble) -> (Arc<Shared>, JoinHandle<()>) {
+    let observer: Arc<dyn Observer> = Arc::new(Unobserved);
+    let shared = Arc::new(Shared::new(
+        &[Kind::Services],
+        Keep::default(),
+        Arc::clone(&observer),
+    ));
+    let access = Access::Endpoint {
+        url: api.url(),
+        tls: None,
+    };
+    let api = Arc::new(Api::new(access, "", observer).expect("a URL"));
+    let mut reflector = Reflector::new(Kind::Services, None, api, Arc::clone(&shared));
+    let soon = Duration::from_millis(300);
+    reflector.patience = Patience {
+        answer: soon,
+        list: soon,
+        watch: soon,
+    };
+    (shared, tokio::spawn(reflector.run()))
+}
+
+#[tokio::test]
+async fn a_peer_that_went_silent_is_given_up() {
+    let api = cluster().await;
+    api.fault(None, Fault::Hang, 2);
+    let (shared, task) = impatient(&api);
+    let there = |name: &'static str| {
+        let shared = &shared;
+        move || std::future::ready(has(&shared.published.load(), name).then_some(()))
+    };
+    until(
+        "the services, after requests that hang",
+        BOUND,
+        there("web"),
+    )
+    .await
+    .expect("read");
+    api.break_watches(Break::Freeze);
+    api.apply(&service("db", "10.0.0.2"));
+    until("a change after a watch froze", BOUND, there("db"))
+        .await
+        .expect("followed");
+    task.abort();
+}
+
 #[tokio::test]
 async fn a_version_that_is_too_old_is_read_anew() {
     let api = cluster().await;
@@ -272,7 +320,9 @@ async fn another_cluster_is_told_by_its_identity_alone() {
     api.down().await;
     api.rebuild();
     // Its history overtakes ours before we are back.
-    api.apply(&service("first", "10.0.0.1"));
+    // What makes it another one: the double numbers its namespaces alike.
+    api.apply(&namespace("kube-system"));
+    api.delete("namespaces", "", "kube-system");
     api.apply(&namespace("kube-system"));
     for n in 0..50 {
         api.apply(&service("busy", &format!("10.0.0.{n}")));

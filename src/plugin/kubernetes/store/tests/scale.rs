@@ -131,7 +131,7 @@ fn measure(pods: bool) {
         let address: SocketAddr = listener.local_addr().expect("bound");
         let (again, changes) = watch::channel(0);
         tokio::spawn(serve(listener, changes));
-        let before = memory("VmRSS");
+        let (before, heap) = (memory("VmRSS"), memory("RssAnon"));
         let begun = Instant::now();
         let store = start(&StoreConfig {
             pods,
@@ -145,10 +145,9 @@ fn measure(pods: bool) {
             "synced in {took:.2?}; RSS {before} KiB before, {after} KiB after, peak {} KiB",
             memory("VmHWM")
         );
-        println!(
-            "{} bytes an endpoint",
-            (after - before) * 1024 / u64::from(SERVICES * ENDPOINTS)
-        );
+        let heap = memory("RssAnon").saturating_sub(heap) * 1024;
+        let endpoints = u64::from(SERVICES * ENDPOINTS);
+        println!("{} bytes of heap an endpoint", heap / endpoints);
 
         // Resets VmHWM (proc_pid_clear_refs(5)).
         std::fs::write("/proc/self/clear_refs", "5").expect("writes");
