@@ -43,6 +43,7 @@ mod ready;
 mod reload;
 mod rewrite;
 mod root;
+mod template;
 #[cfg(test)]
 mod testing;
 mod transfer;
@@ -110,7 +111,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("dnssec", None),
     ("tls", None),
     ("minimal", Some(&minimal::DEFINITION)),
-    ("template", None),
+    ("template", Some(&template::DEFINITION)),
     ("transfer", Some(&transfer::DEFINITION)),
     ("hosts", Some(&hosts::DEFINITION)),
     ("route53", None),
