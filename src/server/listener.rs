@@ -247,13 +247,19 @@ impl Local {
             Ok(served) => served,
             Err(panic) => return self.recover(exchange, panic),
         };
-        let rcode = served.unwrap_or_else(|failure| failure.rcode);
+        let (rcode, ede) = match served {
+            Ok(rcode) => (rcode, None),
+            Err(failure) => (failure.rcode, failure.ede),
+        };
         let unwritten = matches!(
             rcode,
             Rcode::SERVFAIL | Rcode::REFUSED | Rcode::FORMERR | Rcode::NOTIMP
         );
         if unwritten && exchange.reply().is_none() {
             exchange.answer().set_rcode(rcode);
+            if let Some(ede) = ede {
+                exchange.explain(ede);
+            }
         }
     }
 

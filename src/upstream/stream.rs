@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Transport;
 use super::error::{Cause, Failure, Op};
 use super::link::{Handle, Link, Ticket};
+use super::message::HEADER;
 use super::pool::Pool;
 
 /// First size of the read buffer, and what it shrinks back to after a large reply.
@@ -165,6 +166,10 @@ impl Driver {
                     wanted = 2 + len;
                     break;
                 };
+                if message.len() < HEADER {
+                    // Whoever frames such a thing does not speak DNS.
+                    return (Op::Read, Cause::Malformed("short read"));
+                }
                 if let Err(reason) = self.link.deliver(message) {
                     self.link.upstream.metrics.count_dropped(reason);
                 }

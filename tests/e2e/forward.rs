@@ -36,7 +36,7 @@ fn one_address() -> Reply {
     Reply::answer(&["a.example. 60 IN A 10.0.0.1"])
 }
 
-/// The same for Pando alone: CoreDNS would fail it.
+/// Whether it is Pando that is held to what only Pando does.
 fn is_pando() -> bool {
     std::env::var_os("PANDO_BIN").is_none()
 }
@@ -187,6 +187,10 @@ async fn a_silent_upstream_is_servfail_and_a_line_of_errors() {
         .unwrap();
     let end = format!("->{}: i/o timeout", upstream.address());
     assert!(line.ends_with(&end), "{line}");
+    let ask = Ask::new("slow.example", "A").edns(1232);
+    let reply = server.client().udp(&ask).await.unwrap();
+    let why = is_pando().then_some(23);
+    assert_eq!(reply.extended_error(), why, "Network Error");
 }
 
 #[tokio::test]
@@ -440,4 +444,42 @@ async fn no_loop_changes_nothing() {
         let reply = server.client().ask("a.example", "HINFO").await.unwrap();
         assert_eq!(reply.rcode(), "NOERROR");
     }
+}
+
+/// With neither EDNS nor trust in what came back.
+#[tokio::test]
+async fn odd_replies() {
+    let big: Vec<_> = (0..60)
+        .map(|n| format!("big. 60 IN A 10.0.1.{n}"))
+        .collect();
+    let big = Reply::answer(&big.iter().map(String::as_str).collect::<Vec<_>>());
+    let opt = one_address().edns(4096, &[(8, &[0, 1, 0, 0])]);
+    // Name, reply, and what UDP and TCP clients see: RCODE, flags, answers.
+    #[rustfmt::skip]
+    let table = [
+        ("opt", opt, ("NOERROR", "qr rd ra", 1), ("NOERROR", "qr rd ra", 1)),
+        ("bits", one_address().authoritative().authentic(), ("NOERROR", "qr aa rd ra ad", 1), ("NOERROR", "qr aa rd ra ad", 1)),
+        ("tc", one_address().truncated(), ("NOERROR", "qr tc rd ra", 1), ("NOERROR", "qr tc rd ra", 1)),
+        ("cut", big.cut(700), ("NOERROR", "qr tc rd ra", 0), ("SERVFAIL", "qr rd", 0)),
+        ("bare", Reply::rcode("FORMERR").no_question(), ("FORMERR", "qr rd", 0), ("FORMERR", "qr rd", 0)),
+        ("junk", Reply::bytes(b"junk"), ("SERVFAIL", "qr rd", 0), ("SERVFAIL", "qr rd", 0)),
+        ("zero", Reply::bytes(&[0; 40]), ("SERVFAIL", "qr rd", 0), ("SERVFAIL", "qr rd", 0)),
+        ("rcode", Reply::answer(&[]).bits(11), ("RCODE11", "qr rd ra", 0), ("RCODE11", "qr rd ra", 0)),
+    ];
+    let rules = table
+        .iter()
+        .map(|(name, reply, ..)| Rule::new(reply.clone()).name(name));
+    let upstream = upstream(rules).await;
+    let server = serve("forward . {0} {\n read_timeout 100ms\n }", &[&upstream]).await;
+    for (name, _, over_udp, over_tcp) in table {
+        let ask = Ask::new(name, "A");
+        let udp = server.client().udp(&ask).await.unwrap();
+        let tcp = server.client().tcp(&ask).await.unwrap();
+        for (reply, (rcode, flags, answers)) in [(udp, over_udp), (tcp, over_tcp)] {
+            let found = (reply.rcode(), reply.flags(), reply.answer().len());
+            assert_eq!(found, (rcode.into(), flags.into(), answers), "{name}");
+        }
+    }
+    let line = "[ERROR] plugin/errors: 2 junk. A: dns: short read";
+    server.wait_for_line(line, BOUND).await.unwrap();
 }

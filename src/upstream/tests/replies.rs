@@ -256,3 +256,27 @@ fn what_is_no_query_is_refused() {
         }
     });
 }
+
+#[test]
+fn less_than_a_header_is_an_error_on_a_stream_and_nothing_over_udp() {
+    worker(async {
+        let server = Server::start(|seen| match seen.transport {
+            Transport::Udp => Action::Several(vec![
+                seen.message[..11].to_vec(),
+                reply(&seen.message, [1; 4]),
+            ]),
+            Transport::Tcp => Action::Reply(seen.message[..11].to_vec()),
+        })
+        .await;
+        let group = group_of(&server);
+        group
+            .exchange(Buf::copy_of(&query("a")), UDP)
+            .await
+            .unwrap();
+        let error = group
+            .exchange(Buf::copy_of(&query("a")), TCP)
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "dns: short read");
+    });
+}
