@@ -180,7 +180,7 @@ impl App {
         info!("SIGUSR1: Reloading");
         let text = match self.loader.load() {
             Ok(text) => text,
-            Err(error) => return error!("SIGUSR1: loading updated Caddyfile: {error}"),
+            Err(error) => return error!("SIGUSR1: loading updated Caddyfile: {}", error.reason()),
         };
         if let Err(error) = self.restart(&text).await {
             let (first, _) = error.lines();

@@ -23,6 +23,15 @@ pub enum LoadError {
     Default(String),
 }
 
+impl LoadError {
+    /// The reason alone, as CoreDNS has it when it reads the file anew.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Flag(reason) | Self::Default(reason) => reason,
+        }
+    }
+}
+
 /// Reads the Corefile, now and at each reload.
 pub(super) struct Loader {
     conf: Option<String>,

@@ -1,6 +1,6 @@
 //! The process: flags, banner, signals, reloads.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pando_test::{Ask, BOUND};
@@ -213,7 +213,9 @@ async fn a_reload_opens_new_ports_and_closes_old_ones() {
 
 #[tokio::test]
 async fn the_reload_directive_follows_the_file() {
-    let corefile = |body: &str| format!(".:$PORT {{\n reload 2s 0s\n{body}\n}}\n");
+    let corefile = |body: &str| {
+        format!(".:$PORT {{\n reload 2s 0s\n prometheus 127.0.0.1:$METRICS_PORT\n{body}\n}}\n")
+    };
     let mut server = pando(&corefile("")).start().await.unwrap();
     server
         .wait_for_line(
@@ -245,9 +247,65 @@ async fn the_reload_directive_follows_the_file() {
         .wait_for_line("[WARNING] plugin/reload: Corefile parse failed: ", BOUND)
         .await
         .unwrap();
+    let failed = server.metric("coredns_reload_failed_total").await.unwrap();
+    assert_eq!(failed, Some(1.0));
+    let metrics = server.page("METRICS_PORT", "/metrics").await.unwrap().body;
+    let versions: Vec<&str> = metrics
+        .lines()
+        .filter(|line| line.starts_with("coredns_reload_version_info{hash=\"sha512\",value=\""))
+        .collect();
+    assert_eq!(versions.len(), 1, "{versions:?}");
     assert_eq!(
         server.client().ask("a", "A").await.unwrap().rcode(),
         "NOERROR"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_by_signal_is_said() {
+    let server = pando(WHOAMI).start().await.unwrap();
+    server.signal("USR2").await.unwrap();
+    server
+        .wait_for_line(
+            "[WARNING] SIGUSR2: in-place upgrade is not supported",
+            BOUND,
+        )
+        .await
+        .unwrap();
+    std::fs::remove_file(server.path("Corefile")).unwrap();
+    server.signal("USR1").await.unwrap();
+    let line = server
+        .wait_for_line("[ERROR] SIGUSR1: loading updated Caddyfile: open ", BOUND)
+        .await
+        .unwrap();
+    assert!(
+        line.ends_with("Corefile: no such file or directory"),
+        "{line}"
+    );
+    server.client().ask("a", "A").await.unwrap();
+}
+
+#[test]
+fn a_corefile_may_come_by_standard_input() {
+    use std::io::Write;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pando"));
+    command
+        .args(["-conf", "stdin"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b". {\n whoam\n}\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.starts_with("/dev/stdin:2 - Error during parsing: Unknown directive 'whoam'\n"),
+        "{stderr}"
     );
 }
 
