@@ -4,6 +4,8 @@
 mod forward;
 #[path = "e2e/hostile.rs"]
 mod hostile;
+#[path = "e2e/kubernetes.rs"]
+mod kubernetes;
 #[path = "e2e/overload.rs"]
 mod overload;
 #[path = "e2e/process.rs"]

@@ -72,13 +72,24 @@ pub enum AccessError {
     )]
     NotInCluster,
     /// A file that cannot be read.
-    #[error("open {}: {source}", path.display())]
+    #[error("open {}: {}", path.display(), corefile::io_message(source))]
     Read {
         /// The file.
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
     },
+    /// A kubeconfig that is not there.
+    #[error("stat {}: {}", path.display(), corefile::io_message(source))]
+    Stat {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Files of a client certificate that cannot be read.
+    #[error("invalid configuration: {0}")]
+    Tls(String),
     /// A URL that is none.
     #[error("{url:?} is no URL of an API server: {reason}")]
     Url {
@@ -106,6 +117,32 @@ pub enum AccessError {
     Client(#[from] Box<kube::Error>),
 }
 
+impl Tls {
+    /// Whether all files can be read, in client-go's words.
+    fn check(&self) -> Result<(), AccessError> {
+        let files = [
+            ("client-cert", &self.cert),
+            ("client-key", &self.key),
+            ("certificate-authority", &self.ca),
+        ];
+        let faults: Vec<String> = files
+            .into_iter()
+            .filter_map(|(what, path)| {
+                let error = read(path.clone()).err()?;
+                Some(format!(
+                    "unable to read {what} {} for  due to {error}",
+                    path.display()
+                ))
+            })
+            .collect();
+        match &*faults {
+            [] => Ok(()),
+            [only] => Err(AccessError::Tls(only.clone())),
+            _ => Err(AccessError::Tls(format!("[{}]", faults.join(", ")))),
+        }
+    }
+}
+
 impl Access {
     /// From a pod, given its environment.
     pub fn in_cluster(var: impl Fn(&str) -> Option<String>) -> Result<Self, AccessError> {
@@ -131,13 +168,14 @@ impl Access {
                 self.url().map(drop)
             }
             Self::Endpoint { tls, .. } => {
-                for file in tls.iter().flat_map(|tls| [&tls.cert, &tls.key, &tls.ca]) {
-                    read(file.clone())?;
-                }
+                tls.as_ref().map_or(Ok(()), Tls::check)?;
                 self.url().map(drop)
             }
             Self::Kubeconfig { path, context } => {
-                read(path.clone())?;
+                std::fs::metadata(path).map_err(|source| AccessError::Stat {
+                    path: path.clone(),
+                    source,
+                })?;
                 let file = self.kubeconfig(path)?;
                 match context.as_ref().or(file.current_context.as_ref()) {
                     Some(wanted) if file.contexts.iter().all(|c| c.name != *wanted) => {

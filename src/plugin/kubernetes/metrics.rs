@@ -29,7 +29,7 @@ static REQUEST_DURATION: LazyLock<Family<Histogram>> = LazyLock::new(|| {
     Family::histograms(
         "coredns_kubernetes_rest_client_request_duration_seconds",
         "Request latency in seconds. Broken down by verb and host.",
-        &["verb", "host"],
+        &["host", "verb"],
         REQUEST_BUCKETS,
     )
 });
@@ -38,7 +38,7 @@ static LIMITER_DURATION: LazyLock<Family<Histogram>> = LazyLock::new(|| {
     Family::histograms(
         "coredns_kubernetes_rest_client_rate_limiter_duration_seconds",
         "Client side rate limiter latency in seconds. Broken down by verb and host.",
-        &["verb", "host"],
+        &["host", "verb"],
         REQUEST_BUCKETS,
     )
 });
@@ -47,7 +47,7 @@ static REQUESTS: LazyLock<Family<Counter>> = LazyLock::new(|| {
     Family::counters(
         "coredns_kubernetes_rest_client_requests_total",
         "Number of HTTP requests, partitioned by status code, method, and host.",
-        &["code", "method", "host"],
+        &["code", "host", "method"],
     )
 });
 
@@ -65,11 +65,11 @@ impl Observer for Metrics {
 
     fn requested(&self, method: &str, host: &str, code: Option<u16>, taken: Duration) {
         REQUEST_DURATION
-            .with(&[method, host])
+            .with(&[host, method])
             .observe(taken.as_secs_f64());
         // Nothing here limits requests, so none has waited.
-        LIMITER_DURATION.with(&[method, host]).observe(0.0);
+        LIMITER_DURATION.with(&[host, method]).observe(0.0);
         let code = code.map_or_else(|| "<error>".to_owned(), |code| code.to_string());
-        REQUESTS.with(&[&code, method, host]).inc();
+        REQUESTS.with(&[&code, host, method]).inc();
     }
 }

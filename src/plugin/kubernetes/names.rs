@@ -277,6 +277,47 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Any labels whatsoever: no panic, and what is read is what stands there.
+        #[test]
+        fn every_name_is_read_or_refused(
+            labels in proptest::collection::vec("[a-z_]{1,9}|svc|pod|pin|prefer|_zone|_tcp", 0..9),
+            multicluster: bool,
+            zonal: bool,
+        ) {
+            let mut prefix = Vec::new();
+            for label in &labels {
+                prefix.push(label.len() as u8);
+                prefix.extend_from_slice(label.as_bytes());
+            }
+            let at = |back: usize| labels.iter().rev().nth(back).map_or(&b""[..], |label| label.as_bytes());
+            match Asked::parse(&prefix, Dialect { multicluster, zonal }) {
+                Err(Invalid) => {
+                    let known = matches!(at(0), b"svc" | b"pod");
+                    proptest::prop_assert!(!known || labels.len() > 5);
+                }
+                Ok(Asked { subtree: None, .. }) => {
+                    proptest::prop_assert!(matches!(labels.len(), 0 | 1));
+                }
+                Ok(asked) => {
+                    proptest::prop_assert_eq!(asked.namespace, at(1));
+                    proptest::prop_assert_eq!(asked.service, at(2));
+                    proptest::prop_assert_eq!(asked.zone.is_empty(), labels.len() <= 5);
+                    let zone = match labels.len() {
+                        ..=5 => String::new(),
+                        _ => labels.get(..labels.len() - 5).unwrap_or_default().join("."),
+                    };
+                    proptest::prop_assert!(labels_are(asked.zone, &zone), "{}", zone);
+                }
+            }
+        }
+
+        #[test]
+        fn octets_that_are_no_labels_do_no_harm(prefix: Vec<u8>, multicluster: bool, zonal: bool) {
+            let _ = Asked::parse(&prefix, Dialect { multicluster, zonal });
+        }
+    }
+
     #[test]
     fn joined_labels_are_compared_with_text() {
         for (labels, text, same) in [

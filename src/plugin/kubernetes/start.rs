@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, interval_at, timeout};
@@ -24,10 +23,10 @@ const WAITING: Duration = Duration::from_millis(500);
 /// How long the start waits for news where an old state can answer.
 const STALE_WAIT: Duration = Duration::from_millis(500);
 
-/// A store, and how many server blocks of which configurations use it.
+/// A store, and a token that every server block that uses it has a copy of.
 struct Watched {
     store: Arc<Store>,
-    users: AtomicUsize,
+    token: Arc<()>,
 }
 
 impl Spec for Options {
@@ -58,11 +57,12 @@ pub(super) fn watch(options: &Options, builder: &mut Builder<'_>) -> Result<View
     let control = builder.control;
     let watched = builder.kept.take_or(&format!("kubernetes {config:?}"), || {
         let store = Store::start(&config, Arc::new(Metrics), control)?;
-        let users = AtomicUsize::new(0);
-        Ok::<_, store::StartError>(Arc::new(Watched { store, users }))
+        let token = Arc::new(());
+        Ok::<_, store::StartError>(Arc::new(Watched { store, token }))
     });
     let watched = watched.map_err(|error| BuildError::new(error.to_string()))?;
-    watched.users.fetch_add(1, Ordering::Relaxed);
+    // Lost with the hook when the configuration never comes into force.
+    let token = Arc::clone(&watched.token);
 
     let view = View::new(Arc::clone(watched.store.snapshots()));
     let limit = match view.load().stale() {
@@ -78,7 +78,8 @@ pub(super) fn watch(options: &Options, builder: &mut Builder<'_>) -> Result<View
     });
     builder.on_shutdown(move || {
         Box::pin(async move {
-            if watched.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+            drop(token);
+            if Arc::strong_count(&watched.token) == 1 {
                 watched.store.shutdown().await;
             }
             Ok(())

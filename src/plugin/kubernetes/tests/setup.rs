@@ -6,6 +6,7 @@ use corefile::SystemHost;
 
 use super::spec::{Options, PodMode, Source, parse};
 use super::*;
+use crate::plugin::{BuildError, Builder, Hooks, Kept};
 
 /// Reads the directive from line 2 of a Corefile, in a block of two zones.
 fn read(text: &str) -> Result<Options, String> {
@@ -260,4 +261,66 @@ fn refusals_have_coredns_words() {
     ] {
         assert_eq!(read(text).err().as_deref(), Some(want), "{text}");
     }
+}
+
+#[test]
+fn what_cannot_be_opened_is_named_as_coredns_does() {
+    for (lines, want) in [
+        (
+            "endpoint http://127.0.0.1:1\ntls /none/a /none/b /none/c",
+            "invalid configuration: [\
+             unable to read client-cert /none/a for  due to open /none/a: no such file or directory, \
+             unable to read client-key /none/b for  due to open /none/b: no such file or directory, \
+             unable to read certificate-authority /none/c for  due to open /none/c: no such file or directory]",
+        ),
+        (
+            "kubeconfig /none/kubeconfig",
+            "stat /none/kubeconfig: no such file or directory",
+        ),
+    ] {
+        let mut kept = Kept::default();
+        let built = watching(&with(lines).unwrap(), &mut kept, &mut Hooks::default());
+        assert_eq!(
+            built.err().map(|error| error.to_string()).as_deref(),
+            Some(want),
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn an_unchanged_directive_keeps_its_watch() {
+    let demo =
+        |options: &str| with(&format!("manifests deploy/demo/cluster.yaml\n{options}")).unwrap();
+    let mut kept = Kept::default();
+    let mut hooks = Hooks::default();
+    let mut built =
+        |options: &Options, kept: &mut Kept| watching(options, kept, &mut hooks).unwrap();
+    let first = built(&demo(""), &mut kept);
+    // Two blocks of one configuration, and one of the next.
+    let second = built(&demo("ttl 30"), &mut kept);
+    let mut kept = kept.next();
+    let third = built(&demo("fallthrough"), &mut kept);
+    let other = built(&demo("noendpoints"), &mut kept);
+    let snapshot = first.load();
+    assert!(Arc::ptr_eq(&snapshot, &second.load()) && Arc::ptr_eq(&snapshot, &third.load()));
+    assert!(!Arc::ptr_eq(&snapshot, &other.load()));
+}
+
+/// Starts the watch of a directive on a runtime that is not there for long.
+fn watching(options: &Options, kept: &mut Kept, hooks: &mut Hooks) -> Result<View, BuildError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (block, mut settings, mut chain) = (Block::default(), Default::default(), Vec::new());
+    let mut builder = Builder::new(
+        &block,
+        &mut settings,
+        runtime.handle(),
+        kept,
+        &mut chain,
+        hooks,
+    );
+    start::watch(options, &mut builder)
 }
