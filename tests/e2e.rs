@@ -1,5 +1,8 @@
 //! What a user sees: the real binary, asked over real sockets.
 
+// Tests time what they test.
+#![allow(clippy::disallowed_methods)]
+
 #[path = "e2e/forward.rs"]
 mod forward;
 #[path = "e2e/hostile.rs"]
