@@ -3,6 +3,10 @@
 // Tests time what they test.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "e2e/api.rs"]
+mod api;
+#[path = "e2e/cluster.rs"]
+mod cluster;
 #[path = "e2e/forward.rs"]
 mod forward;
 #[path = "e2e/hostile.rs"]

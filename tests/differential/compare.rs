@@ -7,16 +7,15 @@ use tokio::task::JoinSet;
 
 use crate::queries::Sent;
 
-/// What a setting lets differ.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Loosely {
-    /// TTLs: CoreDNS counts down what it caches, Pando never caches cluster
-    /// names.
-    pub(crate) ttl: bool,
-}
-
-impl Loosely {
-    pub(crate) const EXACT: Self = Self { ttl: false };
+/// How closely answers are compared.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Closeness {
+    /// Everything.
+    Exact,
+    /// All but TTLs and letter case: CoreDNS counts down what it caches and
+    /// repeats the letters of who asked first; Pando answers cluster names
+    /// afresh, and everyone in their own letters.
+    Cached,
 }
 
 /// Asks both servers everything and tells what differs, an entry a query.
@@ -24,21 +23,21 @@ pub(crate) async fn differences(
     ours: Client,
     theirs: Client,
     asks: Vec<Sent>,
-    loosely: Loosely,
+    closeness: Closeness,
 ) -> Vec<String> {
     let asks = Arc::new(asks);
     let mut tasks = JoinSet::new();
     // What a cache says depends on what was asked before: then one at a time.
-    let side_by_side = if loosely.ttl { 1 } else { 4 };
+    let side_by_side = if closeness == Closeness::Cached { 1 } else { 4 };
     for first in 0..side_by_side {
         let (ours, theirs, asks) = (ours.clone(), theirs.clone(), Arc::clone(&asks));
         tasks.spawn(async move {
             let mut found = Vec::new();
             for (at, sent) in asks.iter().enumerate().skip(first).step_by(side_by_side) {
                 let (mine, other) = tokio::join!(ask(&ours, sent), ask(&theirs, sent));
-                let (mut mine, mut other) = (show(mine, loosely), show(other, loosely));
+                let (mut mine, mut other) = (show(mine, closeness), show(other, closeness));
                 if mine != other && mine.truncated && other.truncated {
-                    let whole = show(theirs.tcp(&sent.ask).await, loosely);
+                    let whole = show(theirs.tcp(&sent.ask).await, closeness);
                     forgive_choice(&mut mine, &mut other, &whole);
                 }
                 if mine != other {
@@ -72,7 +71,7 @@ struct Shown {
 
 /// Without what differs on purpose: the serial of SOA (when a server last saw
 /// a change), and Extended DNS Errors.
-fn show(answer: anyhow::Result<Answer>, loosely: Loosely) -> Shown {
+fn show(answer: anyhow::Result<Answer>, closeness: Closeness) -> Shown {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
@@ -100,12 +99,17 @@ fn show(answer: anyhow::Result<Answer>, loosely: Loosely) -> Shown {
             if words.get(3) == Some(&"SOA") && record.contains("hostmaster.") {
                 words[6] = "SERIAL";
             }
-            if loosely.ttl {
-                words[1] = "TTL";
+            if closeness == Closeness::Cached {
+                words[1] = "ttl";
             }
-            format!("{section} {}", words.join(" "))
+            let record = words.join(" ");
+            match closeness {
+                Closeness::Exact => format!("{section} {record}"),
+                Closeness::Cached => format!("{section} {}", record.to_ascii_lowercase()),
+            }
         }));
     }
+    records.sort();
     Shown {
         truncated: answer.flags().split(' ').any(|flag| flag == "tc"),
         header,
@@ -120,7 +124,7 @@ fn forgive_choice(ours: &mut Shown, theirs: &mut Shown, whole: &Shown) {
         let mut records = shown.records.iter();
         records.all(|record| whole.records.contains(record))
     };
-    let enough = ours.records.len() + 2 >= theirs.records.len();
+    let enough = ours.records.len() + 3 >= theirs.records.len();
     if within(ours) && within(theirs) && enough {
         ours.records.clear();
         theirs.records.clear();

@@ -267,6 +267,11 @@ fn ways(name: &str, kind: &str) -> Vec<Sent> {
         plain().class(254),
         plain().class(255),
         plain().opcode(4),
+        plain()
+            .opcode(4)
+            .checking_disabled()
+            .header_bits(0x0020)
+            .edns(1232),
         plain().opcode(5),
         plain().opcode(2),
     ];
