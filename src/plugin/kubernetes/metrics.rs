@@ -3,8 +3,10 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use super::model::Kind;
+use super::slim::Reason;
 use super::store::Observer;
-use crate::metrics::{Counter, Family, Histogram};
+use crate::metrics::{Counter, Family, Gauge, Histogram};
 
 /// From a millisecond to about nine minutes, each twice the one before.
 const PROGRAMMING_BUCKETS: &[f64] = &[
@@ -51,6 +53,22 @@ static REQUESTS: LazyLock<Family<Counter>> = LazyLock::new(|| {
     )
 });
 
+static REFUSED: LazyLock<Family<Counter>> = LazyLock::new(|| {
+    Family::counters(
+        "pando_kubernetes_refused_objects_total",
+        "Counter of objects of the Kubernetes API, or parts of them, that made no sense and were left out.",
+        &["resource", "reason"],
+    )
+});
+
+static FOLLOWED: LazyLock<Family<Gauge>> = LazyLock::new(|| {
+    Family::gauges(
+        "pando_kubernetes_watch_up",
+        "Whether a collection of the Kubernetes API is being followed.",
+        &["resource"],
+    )
+});
+
 /// Counts what the store tells.
 pub(super) struct Metrics;
 
@@ -71,5 +89,15 @@ impl Observer for Metrics {
         LIMITER_DURATION.with(&[host, method]).observe(0.0);
         let code = code.map_or_else(|| "<error>".to_owned(), |code| code.to_string());
         REQUESTS.with(&[&code, host, method]).inc();
+    }
+
+    fn refused(&self, kind: Kind, reason: Reason) {
+        REFUSED.with(&[kind.resource(), reason.as_str()]).inc();
+    }
+
+    fn followed(&self, kind: Kind, followed: bool) {
+        FOLLOWED
+            .with(&[kind.resource()])
+            .set(f64::from(u8::from(followed)));
     }
 }

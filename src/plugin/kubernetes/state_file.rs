@@ -304,7 +304,12 @@ mod tests {
     };
 
     fn writer() -> Writer {
-        Writer::new(Index::new(&Kind::ALL), Decoder::new(KEEP), &Kind::ALL)
+        Writer::new(
+            Index::new(&Kind::ALL),
+            Decoder::new(KEEP),
+            &Kind::ALL,
+            std::sync::Arc::new(super::super::store::Unobserved),
+        )
     }
 
     fn filled() -> Writer {

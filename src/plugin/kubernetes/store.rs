@@ -20,7 +20,7 @@ use super::manifests::{Manifests, ManifestsError};
 use super::model::Kind;
 use super::reflect::Reflector;
 use super::selector::Selector;
-use super::slim::{Decoder, Keep};
+use super::slim::{Decoder, Keep, Reason};
 use super::snapshot::Snapshot;
 use super::state_file;
 use super::writer::Writer;
@@ -106,6 +106,16 @@ pub trait Observer: Send + Sync {
     /// not at all (`coredns_kubernetes_rest_client_…`).
     fn requested(&self, method: &str, host: &str, code: Option<u16>, taken: Duration) {
         let _ = (method, host, code, taken);
+    }
+
+    /// An object, or a part of one, made no sense and was left out.
+    fn refused(&self, kind: Kind, reason: Reason) {
+        let _ = (kind, reason);
+    }
+
+    /// Whether a collection is being followed.
+    fn followed(&self, kind: Kind, followed: bool) {
+        let _ = (kind, followed);
     }
 }
 
@@ -254,7 +264,12 @@ impl Shared {
     pub(super) fn new(kinds: &[Kind], keep: Keep, observer: Arc<dyn Observer>) -> Self {
         let mut index = Index::new(kinds);
         let published = Arc::new(ArcSwap::from_pointee(index.snapshot()));
-        let writer = Mutex::new(Writer::new(index, Decoder::new(keep), kinds));
+        let writer = Mutex::new(Writer::new(
+            index,
+            Decoder::new(keep),
+            kinds,
+            Arc::clone(&observer),
+        ));
         Self {
             published,
             writer,

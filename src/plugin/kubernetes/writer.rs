@@ -2,6 +2,7 @@
 //! worth telling about it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use super::index::{Applied, Index};
 use super::model::Kind;
 use super::slim::{Decoded, Decoder, Flaw, Reason};
+use super::store::Observer;
 
 /// How a collection is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub(super) struct Writer {
     /// Changes that are applied and not published: whether the service is
     /// headless, and when the change was made.
     triggered: Vec<(bool, SystemTime)>,
+    observer: Arc<dyn Observer>,
 }
 
 struct State {
@@ -56,7 +59,15 @@ const SAME: std::time::Duration = std::time::Duration::from_secs(600);
 const OTHER: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Writer {
-    pub(super) fn new(index: Index, decoder: Decoder, kinds: &[Kind]) -> Self {
+    pub(super) fn new(
+        index: Index,
+        decoder: Decoder,
+        kinds: &[Kind],
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        for kind in kinds {
+            observer.followed(*kind, false);
+        }
         let state = |kind: Kind| State {
             status: KindStatus {
                 kind,
@@ -75,6 +86,7 @@ impl Writer {
             kinds: kinds.iter().map(|kind| (*kind, state(*kind))).collect(),
             named: HashSet::new(),
             triggered: Vec::new(),
+            observer,
         }
     }
 
@@ -162,7 +174,9 @@ impl Writer {
             tracing::info!(target: "plugin/kubernetes", "Watch of {} is up again", kind.resource());
             state.logged = None;
         }
-        state.status.healthy = true;
+        if !std::mem::replace(&mut state.status.healthy, true) {
+            self.observer.followed(kind, true);
+        }
     }
 
     /// The collection is not followed, for this reason.
@@ -170,7 +184,9 @@ impl Writer {
         let Some(state) = self.kinds.get_mut(&kind) else {
             return;
         };
-        state.status.healthy = false;
+        if std::mem::replace(&mut state.status.healthy, false) {
+            self.observer.followed(kind, false);
+        }
         state.status.error = Some(why.to_owned());
         let quiet = state
             .logged
@@ -197,6 +213,7 @@ impl Writer {
     }
 
     fn flaw(&mut self, kind: Kind, namespace: &str, name: &str, flaw: &Flaw) {
+        self.observer.refused(kind, flaw.reason);
         if let Some(state) = self.kinds.get_mut(&kind) {
             *state.status.refused.entry(flaw.reason).or_default() += 1;
         }

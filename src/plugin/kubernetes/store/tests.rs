@@ -505,6 +505,8 @@ async fn without_an_api_server_the_last_state_is_served_as_stale() {
 struct Recorder {
     programmed: Mutex<Vec<(bool, Duration)>>,
     requests: Mutex<Vec<Option<u16>>>,
+    followed: Mutex<Vec<bool>>,
+    refused: Mutex<Vec<Reason>>,
 }
 
 impl Observer for Recorder {
@@ -518,6 +520,16 @@ impl Observer for Recorder {
             "{method} {host}"
         );
         lock(&self.requests).push(code);
+    }
+
+    fn refused(&self, _: Kind, reason: Reason) {
+        lock(&self.refused).push(reason);
+    }
+
+    fn followed(&self, kind: Kind, followed: bool) {
+        if kind == Kind::Services {
+            lock(&self.followed).push(followed);
+        }
     }
 }
 
@@ -547,6 +559,32 @@ async fn the_time_that_a_change_took_is_told() {
             == 1
     );
     assert!(lock(&recorder.requests).contains(&Some(200)));
+}
+
+#[tokio::test]
+async fn what_is_refused_and_what_is_followed_is_told() {
+    let api = cluster().await;
+    api.apply(&service("bad", "10.0.0.999"));
+    let recorder = Arc::new(Recorder::default());
+    let observer = Arc::clone(&recorder) as Arc<dyn Observer>;
+    let store = Store::start(&plain(api.url()), observer, &Handle::current()).expect("starts");
+    synced(&store).await;
+    assert_eq!(*lock(&recorder.refused), [Reason::Address]);
+    let told = |want: &'static [bool]| {
+        let recorder = &recorder;
+        move || std::future::ready((*lock(&recorder.followed) == *want).then_some(()))
+    };
+    until("followed", BOUND, told(&[false, true]))
+        .await
+        .expect("told");
+    api.down().await;
+    until("lost", BOUND, told(&[false, true, false]))
+        .await
+        .expect("told");
+    api.up().await.expect("the same port");
+    until("back", BOUND, told(&[false, true, false, true]))
+        .await
+        .expect("told");
 }
 
 /// A folder that goes with its test.
