@@ -1,5 +1,7 @@
 //! What a user sees: the real binary, asked over real sockets.
-
+#![forbid(unsafe_code)]
+// Tests time what they test.
+#![allow(clippy::disallowed_methods)]
 // Tests time what they test.
 #![allow(clippy::disallowed_methods)]
 

@@ -61,17 +61,23 @@ pub(super) struct Udp {
 /// A reply on its way, finished.
 enum Letter {
     Job(Box<Job>),
-    /// The answer to what is no query.
-    Header(SmallVec<[u8; 64]>, SocketAddr, Option<IpAddr>),
+    /// The answer to what is no query; boxed, because it is rare and large.
+    Refusal(Box<Refusal>),
+}
+
+struct Refusal {
+    bytes: SmallVec<[u8; 64]>,
+    to: SocketAddr,
+    from: Option<IpAddr>,
 }
 
 impl Letter {
     fn outgoing(&self) -> Outgoing<'_> {
         match self {
-            Self::Header(bytes, to, from) => Outgoing {
-                bytes,
-                to: *to,
-                from: *from,
+            Self::Refusal(refusal) => Outgoing {
+                bytes: &refusal.bytes,
+                to: refusal.to,
+                from: refusal.from,
             },
             Self::Job(job) => Outgoing {
                 bytes: job.exchange.finished(),
@@ -195,12 +201,12 @@ impl Udp {
         let mut job = self.desk.job();
         if let Err(reject) = job.exchange.request.parse(datagram.bytes) {
             self.desk.recycle(job);
-            let header = reject.answer(datagram.bytes)?;
-            return Some(Letter::Header(
-                header,
-                datagram.sender,
-                datagram.destination,
-            ));
+            let refusal = Refusal {
+                bytes: reject.answer(datagram.bytes)?,
+                to: datagram.sender,
+                from: datagram.destination,
+            };
+            return Some(Letter::Refusal(Box::new(refusal)));
         }
         job.sender = datagram.sender;
         job.destination = datagram.destination;
