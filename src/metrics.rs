@@ -348,7 +348,10 @@ impl<S: Series> Collector for Family<S> {
                     pair
                 });
                 let mut metric = proto::Metric::default();
-                metric.set_label(pairs.collect::<Vec<_>>());
+                // In the order of their names, as Go's client prints them.
+                let mut pairs: Vec<_> = pairs.collect();
+                pairs.sort_by(|a, b| a.name().cmp(b.name()));
+                metric.set_label(pairs);
                 series.export(&mut metric);
                 metric
             })

@@ -5,8 +5,12 @@
 // Tests time what they test.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "e2e/answering.rs"]
+mod answering;
 #[path = "e2e/api.rs"]
 mod api;
+#[path = "e2e/caching.rs"]
+mod caching;
 #[path = "e2e/cluster.rs"]
 mod cluster;
 #[path = "e2e/forward.rs"]
