@@ -72,7 +72,7 @@ impl StartError {
 /// Whatever keeps it from serving in the first place.
 pub async fn run(options: Options) -> Result<u8, StartError> {
     // Trapped first: a signal during the start must not kill it half-way.
-    let mut signals = Signals::trap()?;
+    let mut signals = Signals::trap(options.pidfile.clone())?;
     raise_descriptor_limit();
     telemetry::keep_panics();
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -232,10 +232,7 @@ impl App {
     }
 
     fn remove_pid(&self) {
-        if let Some(path) = &self.options.pidfile {
-            // It may never have been written.
-            let _ = std::fs::remove_file(path);
-        }
+        signals::remove_pid(self.options.pidfile.as_deref());
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use corefile::io_message;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -130,7 +131,7 @@ fn bind(address: &str) -> io::Result<std::net::TcpListener> {
     }
     Err(io::Error::new(
         failure.kind(),
-        format!("listen tcp {address}: {failure}"),
+        format!("listen tcp {address}: bind: {}", io_message(&failure)),
     ))
 }
 

@@ -9,22 +9,42 @@
 mod answering;
 #[path = "e2e/api.rs"]
 mod api;
+#[path = "e2e/binary.rs"]
+mod binary;
+#[path = "e2e/broken.rs"]
+mod broken;
 #[path = "e2e/caching.rs"]
 mod caching;
 #[path = "e2e/cluster.rs"]
 mod cluster;
+#[path = "e2e/command_line.rs"]
+mod command_line;
 #[path = "e2e/forward.rs"]
 mod forward;
+#[path = "e2e/garbage.rs"]
+mod garbage;
 #[path = "e2e/hostile.rs"]
 mod hostile;
+#[path = "e2e/http.rs"]
+mod http;
 #[path = "e2e/kubernetes.rs"]
 mod kubernetes;
+#[path = "e2e/lines.rs"]
+mod lines;
+#[path = "e2e/metrics.rs"]
+mod metrics;
 #[path = "e2e/overload.rs"]
 mod overload;
 #[path = "e2e/process.rs"]
 mod process;
+#[path = "e2e/reload.rs"]
+mod reload;
 #[path = "e2e/serving.rs"]
 mod serving;
+#[path = "e2e/signals.rs"]
+mod signals;
+#[path = "e2e/start.rs"]
+mod start;
 
 use pando_test::ServerBuilder;
 

@@ -1,6 +1,7 @@
 //! What the outside tells the process.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -28,7 +29,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Traps them; SIGHUP is ignored.
-    pub(super) fn trap() -> io::Result<Self> {
+    pub(super) fn trap(pidfile: Option<PathBuf>) -> io::Result<Self> {
         let (interrupts, interrupt) = mpsc::unbounded_channel();
         let ctrl_c = signal(SignalKind::interrupt())?;
         let quit = signal(SignalKind::quit())?;
@@ -36,7 +37,7 @@ impl Signals {
         let hangup = signal(SignalKind::hangup())?;
         // These are heard even while a shutdown or a reload takes its time.
         tokio::spawn(interrupted(ctrl_c, interrupts));
-        tokio::spawn(quitted(quit));
+        tokio::spawn(quitted(quit, pidfile));
         tokio::spawn(unsupported(upgrade));
         tokio::spawn(ignored(hangup));
         Ok(Self {
@@ -68,11 +69,20 @@ async fn interrupted(mut signals: Stream, first: mpsc::UnboundedSender<()>) {
     std::process::exit(2);
 }
 
-async fn quitted(mut signals: Stream) {
+async fn quitted(mut signals: Stream, pidfile: Option<PathBuf>) {
     signals.recv().await;
     info!("SIGQUIT: Quitting process immediately");
+    remove_pid(pidfile.as_deref());
     telemetry::flush();
     std::process::exit(0);
+}
+
+/// Takes the file of `-pidfile` away.
+pub(super) fn remove_pid(pidfile: Option<&Path>) {
+    if let Some(path) = pidfile {
+        // It may never have been written.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 async fn unsupported(mut signals: Stream) {

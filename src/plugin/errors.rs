@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use corefile::duration::{self, Duration};
-use regex::Regex;
 use tokio::runtime::Handle;
 use tracing::Level;
 
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{Exchange, Failure, Next, Plugin, Serving};
+use crate::golang::regex::Regex;
 use crate::wire::rtype;
 
 pub(super) static DEFINITION: Definition = Definition {
@@ -233,6 +233,7 @@ impl Consolidator {
             level,
             ..
         } = &self.rule;
+        let pattern = pattern.as_str();
         log(
             *level,
             format_args!("{count} errors like '{pattern}' occurred in last {period}"),

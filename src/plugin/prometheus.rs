@@ -116,7 +116,8 @@ impl Spec for PrometheusSpec {
         match site {
             Ok(site) => site.serve(Arc::new(answer)),
             Err(error) => {
-                tracing::error!(target: "plugin/metrics", "Failed to start metrics handler: {error}");
+                // CoreDNS names no plugin here.
+                tracing::error!(target: "metrics", "Failed to start metrics handler: {error}");
             }
         }
         builder.when_assembled(|block| {
@@ -148,15 +149,15 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if request.uri().path() != "/metrics" {
         return http::not_found();
     }
-    let encoder = TextEncoder::new();
     let mut body = Vec::new();
-    if let Err(error) = encoder.encode(&metrics::registry().gather(), &mut body) {
+    if let Err(error) = TextEncoder::new().encode(&metrics::registry().gather(), &mut body) {
         return http::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     }
     let mut response = http::text(StatusCode::OK, body);
-    if let Ok(kind) = header::HeaderValue::from_str(encoder.format_type()) {
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    }
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
     response
 }
 

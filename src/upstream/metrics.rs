@@ -218,15 +218,15 @@ mod tests {
             .encode_to_string(&crate::metrics::registry().gather())
             .unwrap();
         for line in [
-            r#"coredns_proxy_request_duration_seconds_bucket{proxy_name="forward",to="192.0.2.7:53",rcode="NXDOMAIN",le="0.004"} 1"#,
-            r#"coredns_proxy_conn_cache_hits_total{proxy_name="forward",to="192.0.2.7:53",proto="tcp"} 1"#,
+            r#"coredns_proxy_request_duration_seconds_bucket{proxy_name="forward",rcode="NXDOMAIN",to="192.0.2.7:53",le="0.004"} 1"#,
+            r#"coredns_proxy_conn_cache_hits_total{proto="tcp",proxy_name="forward",to="192.0.2.7:53"} 1"#,
             "coredns_forward_healthcheck_broken_total ",
             "coredns_forward_max_concurrent_rejects_total ",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
         let absent =
-            r#"conn_cache_misses_total{proxy_name="forward",to="192.0.2.7:53",proto="tcp"}"#;
+            r#"conn_cache_misses_total{proto="tcp",proxy_name="forward",to="192.0.2.7:53"}"#;
         assert!(!text.contains(absent), "{text}");
     }
 }

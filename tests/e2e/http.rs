@@ -1,0 +1,85 @@
+//! The pages for probes and for Prometheus.
+
+use pando_test::{Page, page};
+
+use crate::pando;
+
+const COREFILE: &str = ". {\n health 127.0.0.1:$HEALTH_PORT\n ready 127.0.0.1:$READY_PORT\n prometheus 127.0.0.1:$METRICS_PORT\n whoami\n}\n";
+
+fn kind(page: &Page) -> &str {
+    let kind = page.headers.get("content-type");
+    kind.map_or("", |kind| kind.to_str().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn each_listener_has_one_page() {
+    let mut server = pando(COREFILE).start().await.unwrap();
+    for (port, path) in [("HEALTH_PORT", "/health"), ("READY_PORT", "/ready")] {
+        let page = server.page(port, path).await.unwrap();
+        assert_eq!(
+            (page.status.as_u16(), page.body.as_str()),
+            (200, "OK"),
+            "{path}"
+        );
+        assert_eq!(kind(&page), "text/plain; charset=utf-8", "{path}");
+    }
+    for (port, path) in [
+        ("HEALTH_PORT", "/"),
+        ("HEALTH_PORT", "/healthz"),
+        ("HEALTH_PORT", "/health/"),
+        ("READY_PORT", "/"),
+        ("READY_PORT", "/readyz"),
+        ("METRICS_PORT", "/"),
+        ("METRICS_PORT", "/metrics/x"),
+    ] {
+        let page = server.page(port, path).await.unwrap();
+        assert_eq!(
+            (page.status.as_u16(), page.body.as_str()),
+            (404, "404 page not found\n"),
+            "{port} {path}"
+        );
+        assert_eq!(kind(&page), "text/plain; charset=utf-8", "{port} {path}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_come_as_text_whatever_is_asked_for() {
+    let mut server = pando(COREFILE).start().await.unwrap();
+    let address = server.at("METRICS_PORT");
+    for headers in [
+        &[][..],
+        // What Prometheus sends; the text format is its last choice.
+        &[(
+            "accept",
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2",
+        )],
+    ] {
+        let page = page(address, "/metrics", headers).await.unwrap();
+        assert_eq!(kind(&page), "text/plain; version=0.0.4; charset=utf-8");
+        assert!(
+            page.body.starts_with("# HELP coredns_build_info "),
+            "{page:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_address_serves_several_blocks() {
+    let block = |zone: &str| {
+        format!(
+            "{zone} {{\n ready 127.0.0.1:$READY_PORT\n prometheus 127.0.0.1:$METRICS_PORT\n whoami\n}}\n"
+        )
+    };
+    let corefile = block("a.example") + &block("b.example");
+    let mut server = pando(&corefile).start().await.unwrap();
+    server.ready().await.unwrap();
+    let client = server.client();
+    for zone in ["a.example", "b.example"] {
+        client.ask(zone, "A").await.unwrap();
+        let listener = format!("dns://:{}", server.address().port());
+        let count = format!(
+            "coredns_dns_requests_total{{family=\"1\",proto=\"udp\",server=\"{listener}\",type=\"A\",view=\"\",zone=\"{zone}.\"}}"
+        );
+        assert_eq!(server.metric(&count).await.unwrap(), Some(1.0));
+    }
+}
