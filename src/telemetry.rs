@@ -184,15 +184,20 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = Line(String::with_capacity(128));
-        let _ = write!(line.0, "[{}] ", level(*event.metadata().level()));
-        if let Some(plugin) = plugin(event.metadata().target()) {
-            let _ = write!(line.0, "plugin/{plugin}: ");
-        }
-        event.record(&mut line);
-        line.0.push('\n');
-        print(line.0);
+        print(format(event));
     }
+}
+
+fn format(event: &Event<'_>) -> String {
+    let mut line = Line(String::with_capacity(128));
+    // Writing to a string does not fail.
+    let _ = write!(line.0, "[{}] ", level(*event.metadata().level()));
+    if let Some(plugin) = plugin(event.metadata().target()) {
+        let _ = write!(line.0, "plugin/{plugin}: ");
+    }
+    event.record(&mut line);
+    line.0.push('\n');
+    line.0
 }
 
 fn level(level: Level) -> &'static str {
@@ -250,5 +255,33 @@ mod tests {
         ] {
             assert_eq!(plugin(target), name, "{target}");
         }
+    }
+
+    /// Collects what would be printed.
+    struct Into(std::sync::Mutex<Vec<String>>);
+
+    impl<S: Subscriber> Layer<S> for &'static Into {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            self.0.lock().unwrap().push(format(event));
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line() {
+        static LINES: Into = Into(std::sync::Mutex::new(Vec::new()));
+        let subscriber = Registry::default().with(&LINES);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "log", "a query");
+            tracing::warn!(target: "plugin/metrics", "a\nb");
+            tracing::error!(target: "pando::plugin::forward::pool", port = 53, "no route");
+        });
+        assert_eq!(
+            *LINES.0.lock().unwrap(),
+            [
+                "[INFO] a query\n",
+                "[WARNING] plugin/metrics: a\\nb\n",
+                "[ERROR] plugin/forward: no route port=53\n",
+            ]
+        );
     }
 }

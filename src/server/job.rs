@@ -170,3 +170,80 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::chain::{Next, Plugin, Serving};
+    use crate::server::{Block, ListenAddress, Listener};
+    use crate::wire::{NameBuf, Rcode, rtype};
+
+    /// Lets go of the worker once, then answers.
+    struct Waits;
+
+    impl Plugin for Waits {
+        fn name(&self) -> &'static str {
+            "waits"
+        }
+
+        fn serve<'a>(&'a self, exchange: &'a mut Exchange, _: Next<'a>) -> Serving<'a> {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                exchange.answer();
+                Ok(Rcode::NOERROR)
+            })
+        }
+    }
+
+    fn local(plugins: Vec<Arc<dyn Plugin>>) -> Rc<Local> {
+        let block = Block {
+            zones: vec![NameBuf::new()],
+            chain: plugins.into(),
+            view: None,
+            debug: false,
+            stacktrace: false,
+        };
+        let (alive, _) = oneshot::channel();
+        let listener = Listener::new(ListenAddress::any(53), vec![block], Arc::new(alive));
+        Local::new(Arc::new(listener))
+    }
+
+    fn asked(desk: &Desk, local: &Rc<Local>) -> Box<Job> {
+        let mut job = desk.job();
+        let name: NameBuf = "example.org".parse().unwrap();
+        job.exchange.request.ask(7, name.name(), rtype::A);
+        let client = (Ipv4Addr::LOCALHOST, 1053).into();
+        job.address(local, Proto::Tcp, client, client);
+        job
+    }
+
+    #[tokio::test]
+    async fn what_waits_keeps_its_bench_and_what_is_ready_does_not() {
+        let desk = Desk::new(8);
+        let (ready, waits) = (local(vec![]), local(vec![Arc::new(Waits)]));
+        let done = desk.begin(asked(&desk, &ready)).ok().unwrap();
+        assert_eq!(done.exchange.reply().unwrap().rcode(), Rcode::REFUSED);
+        let mut bench = desk.begin(asked(&desk, &waits)).err().unwrap();
+        // Another query is served meanwhile.
+        assert!(desk.begin(asked(&desk, &ready)).is_ok());
+        let job = bench.finish().await;
+        assert_eq!(job.exchange.reply().unwrap().rcode(), Rcode::NOERROR);
+        // The bench serves the next one as if nothing had been.
+        desk.keep(bench);
+        assert!(desk.begin(asked(&desk, &ready)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_idle_job_holds_on_to_no_configuration() {
+        let desk = Desk::new(8);
+        let local = local(vec![]);
+        let job = desk.begin(asked(&desk, &local)).ok().unwrap();
+        assert!(Rc::strong_count(&local) > 1);
+        desk.recycle(job);
+        assert_eq!(Rc::strong_count(&local), 1);
+    }
+}
