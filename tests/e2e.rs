@@ -19,6 +19,8 @@ mod caching;
 mod cluster;
 #[path = "e2e/command_line.rs"]
 mod command_line;
+#[path = "e2e/distributions.rs"]
+mod distributions;
 #[path = "e2e/forward.rs"]
 mod forward;
 #[path = "e2e/garbage.rs"]

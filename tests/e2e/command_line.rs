@@ -106,6 +106,15 @@ async fn a_corefile_comes_over_standard_input() {
     );
     let zone = format!("example.org.:{port}");
     process.wait_for_line(&zone, BOUND).await.unwrap();
+    // What came through a pipe cannot be read again: it is served again.
+    process.signal("USR1").await.unwrap();
+    let complete = "[INFO] Reloading complete";
+    process.wait_for_line(complete, BOUND).await.unwrap();
+    let client = Client::to(([127, 0, 0, 1], port).into());
+    let answer = client.ask("example.org", "A").await.unwrap();
+    assert_eq!(answer.rcode(), "NOERROR");
+    let answer = client.ask("example.net", "A").await.unwrap();
+    assert_eq!(answer.rcode(), "REFUSED");
 
     let mut broken = spawn(folder.path(), &arguments, Some(". {\n whoamii\n}\n"));
     assert_eq!(broken.wait_exit(BOUND).await.unwrap().code(), Some(1));
