@@ -41,6 +41,8 @@ mod overload;
 mod process;
 #[path = "e2e/reload.rs"]
 mod reload;
+#[path = "e2e/rewrite.rs"]
+mod rewrite;
 #[path = "e2e/serving.rs"]
 mod serving;
 #[path = "e2e/signals.rs"]

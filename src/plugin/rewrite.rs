@@ -265,6 +265,8 @@ async fn serve_and_revert<'a>(
         has_opt = exchange.request.edns().is_some();
     }
     if let Err(failure) = reverter.apply(exchange, has_opt).await {
+        // The server's own answer shall show the question of the client.
+        reverter.question.restore(&mut exchange.request);
         exchange.discard();
         return Err(failure);
     }

@@ -162,6 +162,12 @@ impl Edns0Rule {
             (Some(old), Action::Replace | Action::Set) => {
                 replace_first(edns, code, &data);
                 if self.revert {
+                    // CoreDNS looks for the code in its own form of NSID and
+                    // subnet options, where it is 0, and so restores neither.
+                    let code = match self.option {
+                        Opt::Local { .. } | Opt::Variable { .. } => code,
+                        Opt::Nsid | Opt::Subnet { .. } => 0,
+                    };
                     rules.push(Cow::Owned(ResponseRule::RestoreOption(code, old)));
                 }
                 true

@@ -591,6 +591,13 @@ fn a_name_that_is_none_fails_the_query() {
         assert_eq!(question(&outcome.exchange.request), "a.test. A IN");
         assert!(outcome.asked.is_empty());
     }
+    // An answer's name can become none too; then the question is the client's.
+    let rule = "rewrite name regex a\\.(.*)\\. b.{1} answer name (.*) x.{1}";
+    let outcome = run(rule, "a.test.", rtype::A, &[], "b.test. 5 A 192.0.2.1");
+    let failure = outcome.served.unwrap_err();
+    assert_eq!(failure.message, "invalid name after rewrite: x.b.test..");
+    assert_eq!(question(&outcome.exchange.request), "a.test. A IN");
+    assert!(outcome.answer.is_none());
     // Names made of marks cannot make the text grow without bounds.
     let hostile = format!(
         "{}.{}.{}.b.test.",
