@@ -2,8 +2,6 @@
 #![forbid(unsafe_code)]
 // Tests time what they test.
 #![allow(clippy::disallowed_methods)]
-// Tests time what they test.
-#![allow(clippy::disallowed_methods)]
 
 #[path = "e2e/answering.rs"]
 mod answering;
