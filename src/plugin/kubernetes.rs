@@ -89,6 +89,7 @@ pub mod slim;
 pub mod snapshot;
 mod soa;
 mod spec;
+mod srv;
 mod start;
 mod state_file;
 pub mod store;

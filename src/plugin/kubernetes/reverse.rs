@@ -69,7 +69,7 @@ pub(super) fn targets(
     snapshot: &Snapshot,
     zone: Name<'_>,
     ip: IpAddr,
-) -> Vec<NameBuf> {
+) -> SmallVec<[NameBuf; 1]> {
     let shown = |namespace: &str| {
         rules.namespaces.is_empty() || rules.exposed(snapshot, namespace.as_bytes())
     };
@@ -77,7 +77,7 @@ pub(super) fn targets(
     if let Some((entry, _)) = service.filter(|(entry, _)| shown(entry.namespace())) {
         return service_name(entry, zone).into_iter().collect();
     }
-    let mut names: Vec<NameBuf> = Vec::new();
+    let mut names = SmallVec::new();
     for (entry, _, endpoint) in snapshot.endpoints_by_ip(ip) {
         if !shown(entry.namespace()) {
             continue;

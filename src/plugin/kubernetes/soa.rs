@@ -1,6 +1,6 @@
 //! The SOA record, without which no negative answer leaves.
 
-use crate::wire::{HEADER_LEN, Name, Reply, Section, class, rtype};
+use crate::wire::{HEADER_LEN, Name, NameBuf, RData, Record, Reply, Section, class, rtype};
 
 /// The first labels of the SOA's names, in wire form.
 const MNAME: &[u8] = b"\x02ns\x03dns";
@@ -50,6 +50,30 @@ pub(super) fn push(
     }
     record.push(&ttl.to_be_bytes());
     reply.push_wire(section, record.octets.get(..record.len).unwrap_or_default());
+}
+
+/// The SOA on its own, for a transfer.
+pub(super) fn record(zone: Name<'_>, ttl: u32, serial: u32) -> Record {
+    let name = |labels: &[&str]| {
+        let mut name = NameBuf::new();
+        let pushed = labels
+            .iter()
+            .try_for_each(|label| name.push_label(label.as_bytes()));
+        match pushed.and_then(|()| name.push_name(zone)) {
+            Ok(()) => name,
+            // A zone too long for a server's name has none.
+            Err(_) => NameBuf::new(),
+        }
+    };
+    let (mname, rname) = (name(&["ns", "dns"]), name(&["hostmaster"]));
+    let [refresh, retry, expire] = TIMERS;
+    let soa = RData::Soa {
+        mname: mname.name(),
+        rname: rname.name(),
+        serial,
+        timers: [refresh, retry, expire, ttl],
+    };
+    Record::new(Section::Answer, zone, ttl.min(MAX_TTL), &soa)
 }
 
 struct Octets {

@@ -12,12 +12,11 @@ use super::Kubernetes;
 use super::apex;
 use super::lookup::Rules;
 use super::model::{Port, Service, ServiceKind};
-use super::records::{fqdn, push_labels, rdata_of, service_name, weight};
+use super::records::{fqdn, push_labels, rdata_of, service_name};
 use super::snapshot::{Entry, Snapshot};
+use super::soa;
+use super::srv::weight;
 use crate::wire::{Name, NameBuf, RData, Record, Section};
-
-/// Refresh, retry and expire, in seconds.
-const TIMERS: [u32; 3] = [7200, 1800, 86400];
 
 /// The records of a zone, made service by service so that a zone of any size
 /// takes little memory.
@@ -41,7 +40,7 @@ impl<'k> Transfer<'k> {
         serial: Option<u32>,
     ) -> Self {
         let snapshot = kubernetes.view.load();
-        let soa = soa(zone, kubernetes.ttl, snapshot.serial());
+        let soa = soa::record(zone, kubernetes.ttl, snapshot.serial());
         let mut transfer = Self {
             kubernetes,
             zone: zone.to_buf(),
@@ -224,27 +223,4 @@ impl Out<'_> {
         self.records
             .push_back(Record::new(Section::Answer, owner, self.ttl, rdata));
     }
-}
-
-fn soa(zone: Name<'_>, ttl: u32, serial: u32) -> Record {
-    let name = |labels: &[&str]| {
-        let mut name = NameBuf::new();
-        let pushed = labels
-            .iter()
-            .try_for_each(|label| name.push_label(label.as_bytes()));
-        match pushed.and_then(|()| name.push_name(zone)) {
-            Ok(()) => name,
-            // A zone too long for a server's name has none.
-            Err(_) => NameBuf::new(),
-        }
-    };
-    let (mname, rname) = (name(&["ns", "dns"]), name(&["hostmaster"]));
-    let [refresh, retry, expire] = TIMERS;
-    let soa = RData::Soa {
-        mname: mname.name(),
-        rname: rname.name(),
-        serial,
-        timers: [refresh, retry, expire, ttl],
-    };
-    Record::new(Section::Answer, zone, ttl.min(300), &soa)
 }
