@@ -176,9 +176,9 @@ impl Cache {
         let known = self.front.with(|table| {
             if let Some(item) = table.find(asked.key)
                 && item.answers(&exchange.request)
-                && item.ttl_left(now) > 0
+                && let left @ 1.. = item.ttl_left(now)
             {
-                return Some(self.answer_fresh(exchange, asked, item, now));
+                return Some(self.answer_fresh(exchange, asked, item, left, now));
             }
             table.is_live(asked.key).then_some(Found::Missing)
         });
@@ -188,10 +188,11 @@ impl Cache {
         let Some((class, item)) = self.lookup(&exchange.request, asked.key, now) else {
             return Found::Missing;
         };
-        if item.ttl_left(now) <= 0 {
+        let left = item.ttl_left(now);
+        if left <= 0 {
             return Found::Stale(class, item);
         }
-        let found = self.answer_fresh(exchange, asked, &item, now);
+        let found = self.answer_fresh(exchange, asked, &item, left, now);
         self.front.with(|table| table.put(asked.key, item));
         found
     }
@@ -201,14 +202,15 @@ impl Cache {
         exchange: &mut Exchange,
         asked: &Asked,
         item: &Arc<Item>,
+        left: i64,
         now: Tick,
     ) -> Found {
         let ttl = match self.spec.keep_ttl {
             true => item.ttl,
-            false => u32::try_from(item.ttl_left(now)).unwrap_or(0),
+            false => u32::try_from(left).unwrap_or(0),
         };
         item.answer(exchange, asked, ttl);
-        match self.wants_prefetch(item, now) {
+        match self.wants_prefetch(item, left, now) {
             true => Found::Prefetch(item.class, item.clone()),
             false => Found::Served(item.class),
         }

@@ -218,7 +218,16 @@ fn ranked(reply: &Reply, section: Section) -> (Order, [Range<usize>; 2]) {
 }
 
 fn shuffle(reply: &mut Reply, section: Section) {
-    if reply.count(section) < 2 {
+    let count = reply.count(section);
+    if count < 2 {
+        return;
+    }
+    if let Some((octets, size)) = reply.packed_addresses(section) {
+        RANDOM.with_borrow_mut(|random| {
+            for last in (1..count).rev() {
+                swap(octets, size, random.usize(..=last), last);
+            }
+        });
         return;
     }
     let (mut order, ranges) = ranked(reply, section);
@@ -230,6 +239,17 @@ fn shuffle(reply: &mut Reply, section: Section) {
         }
     });
     reply.reorder(section, &order);
+}
+
+/// Swaps two records of `size` octets each.
+fn swap(octets: &mut [u8], size: usize, front: usize, back: usize) {
+    if front < back
+        && let Some((before, behind)) = octets.split_at_mut_checked(back * size)
+        && let Some(front) = before.get_mut(front * size..(front + 1) * size)
+        && let Some(back) = behind.get_mut(..size)
+    {
+        front.swap_with_slice(back);
+    }
 }
 
 fn put_heavy_first(reply: &mut Reply, section: Section, weights: &Weights) {

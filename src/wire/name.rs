@@ -21,18 +21,17 @@ impl<'a> Name<'a> {
 
     /// Takes an uncompressed name from the reader.
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let start = reader.position();
-        let mut probe = reader.clone();
+        let rest = reader.message().get(reader.position()..);
+        let rest = rest.unwrap_or_default();
+        let mut len = 0;
         loop {
-            match usize::from(probe.u8("name")?) {
+            match *rest.get(len).ok_or(Error::MissingData("name"))? {
                 0 => break,
-                len @ 1..=Name::MAX_LABEL => {
-                    probe.take(len, "name")?;
-                }
+                label @ 1..=63 => len += 1 + usize::from(label),
                 _ => return Err(Error::BadName("compressed where it may not be")),
             }
         }
-        let len = probe.position() - start;
+        len += 1;
         if len > Self::MAX_LEN {
             return Err(Error::BadName("longer than 255 octets"));
         }
@@ -212,16 +211,17 @@ impl NameBuf {
     pub fn set(&mut self, name: Name<'_>) {
         // A Name is never longer than 255 octets: `read` and the builders check.
         self.len = name.0.len() as u8;
-        for (to, from) in self.octets.iter_mut().zip(name.0) {
-            *to = *from;
+        if let Some(octets) = self.octets.get_mut(..name.0.len()) {
+            octets.copy_from_slice(name.0);
         }
     }
 
     /// Becomes a copy of `name` in lower case.
     pub fn set_lower(&mut self, name: Name<'_>) {
         self.len = name.0.len() as u8;
-        for (to, from) in self.octets.iter_mut().zip(name.0) {
-            *to = from.to_ascii_lowercase();
+        if let Some(octets) = self.octets.get_mut(..name.0.len()) {
+            octets.copy_from_slice(name.0);
+            octets.make_ascii_lowercase();
         }
     }
 

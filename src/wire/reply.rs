@@ -250,16 +250,15 @@ impl Reply {
     /// `packed` holds the addresses, 4 octets each for A, 16 for AAAA.
     pub fn push_addresses(&mut self, ttl: u32, rtype: u16, packed: &[u8]) {
         let size = if rtype == rtype::A { 4 } else { 16 };
-        let mut head = [0u8; 12];
-        let fields = QUESTION_POINTER
-            .into_iter()
-            .chain(rtype.to_be_bytes())
-            .chain(class::IN.to_be_bytes())
-            .chain(ttl.to_be_bytes())
-            .chain((size as u16).to_be_bytes());
-        for (to, from) in head.iter_mut().zip(fields) {
-            *to = from;
-        }
+        let [name_a, name_b] = QUESTION_POINTER;
+        let [type_a, type_b] = rtype.to_be_bytes();
+        let [class_a, class_b] = class::IN.to_be_bytes();
+        let [ttl_a, ttl_b, ttl_c, ttl_d] = ttl.to_be_bytes();
+        let [size_a, size_b] = (size as u16).to_be_bytes();
+        let head = [
+            name_a, name_b, type_a, type_b, class_a, class_b, ttl_a, ttl_b, ttl_c, ttl_d, size_a,
+            size_b,
+        ];
         self.buf.reserve(packed.len() / size * (head.len() + size));
         for address in packed.chunks_exact(size) {
             self.buf.extend_from_slice(&head);
@@ -474,12 +473,9 @@ impl Reply {
             self.counts[1],
             self.counts[2],
         ];
-        for (slot, octet) in self
-            .buf
-            .iter_mut()
-            .zip(words.into_iter().flat_map(u16::to_be_bytes))
-        {
-            *slot = octet;
+        let header = self.buf.chunks_exact_mut(2).zip(words);
+        for (slot, word) in header {
+            slot.copy_from_slice(&word.to_be_bytes());
         }
     }
 
@@ -504,8 +500,8 @@ impl Reply {
         if self.has_edns {
             self.edns.write(&mut self.buf);
             let additional = self.counts[2].saturating_add(1).to_be_bytes();
-            for (slot, octet) in self.buf.iter_mut().skip(10).zip(additional) {
-                *slot = octet;
+            if let Some(slot) = self.buf.get_mut(10..HEADER_LEN) {
+                slot.copy_from_slice(&additional);
             }
         }
         &self.buf

@@ -21,15 +21,15 @@ enum Verified {
 }
 
 impl Cache {
-    /// Whether this hit on a fresh item shall cause a refresh.
-    pub(super) fn wants_prefetch(&self, item: &Item, now: Tick) -> bool {
+    /// Whether this hit on an item with `left` seconds shall cause a refresh.
+    pub(super) fn wants_prefetch(&self, item: &Item, left: i64, now: Tick) -> bool {
         let prefetch = &self.spec.prefetch;
         if prefetch.amount == 0 {
             return false;
         }
         let hits = item.hit(now.since(self.born), prefetch.within);
         let due = (u64::from(item.ttl) * u64::from(prefetch.percentage)).div_ceil(100);
-        hits >= prefetch.amount && u64::try_from(item.ttl_left(now)).is_ok_and(|left| left <= due)
+        hits >= prefetch.amount && u64::try_from(left).is_ok_and(|left| left <= due)
     }
 
     /// Asks again in the background, unless somebody does already.

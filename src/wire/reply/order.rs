@@ -30,6 +30,30 @@ impl Reply {
         }
     }
 
+    /// The octets of a section that is nothing but address records of one
+    /// type with pointers for owners, and the octets of each record: they may
+    /// change places. `None` for any other section.
+    pub fn packed_addresses(&mut self, section: Section) -> Option<(&mut [u8], usize)> {
+        let mut run: Option<(Range<usize>, u16)> = None;
+        for view in self.section(section) {
+            let range = view.range();
+            let owner = self.buf.get(range.start)?;
+            let size = if view.rtype == rtype::A { 16 } else { 28 };
+            let known = matches!(view.rtype, rtype::A | rtype::AAAA);
+            if !known || owner & 0xC0 != 0xC0 || range.len() != size {
+                return None;
+            }
+            run = match run {
+                None => Some((range, view.rtype)),
+                Some((run, kind)) if kind == view.rtype => Some((run.start..range.end, kind)),
+                Some(_) => return None,
+            };
+        }
+        let (range, kind) = run?;
+        let size = if kind == rtype::A { 16 } else { 28 };
+        Some((self.buf.get_mut(range)?, size))
+    }
+
     /// Moves octets, if nothing can point into those that move.
     fn move_octets(&mut self, section: Section, order: &[u16], first: usize) -> bool {
         let mut places: SmallVec<[Range<usize>; 32]> = SmallVec::new();
@@ -96,6 +120,37 @@ mod tests {
             None => format!("{} {}", record.owner, record.rdata.last().unwrap()),
         };
         records.map(show).collect()
+    }
+
+    #[test]
+    fn addresses_lie_packed_where_nothing_else_is() {
+        let mut request = Request::new();
+        request.ask(1, name("example.org").name(), rtype::A);
+        let four = RData::A([192, 0, 2, 1].into());
+        let six = RData::Aaaa([0, 0, 0, 0, 0, 0, 0, 6].into());
+        let own = name("own.example.net");
+        let cname = RData::Cname(own.name());
+        for (records, packed) in [
+            (&[][..], None),
+            (&[(Owner::Question, four)][..], Some((16, 16))),
+            (&[(Owner::Question, four); 3], Some((48, 16))),
+            (&[(Owner::Question, six); 2], Some((56, 28))),
+            (&[(Owner::Question, four), (Owner::Question, six)], None),
+            (&[(Owner::Question, cname), (Owner::Question, four)], None),
+            (&[(Owner::Name(own.name()), four)], None),
+        ] {
+            let mut reply = Reply::new();
+            reply.start(&request);
+            for (owner, rdata) in records {
+                reply.push(Section::Answer, *owner, 5, rdata);
+            }
+            let found = reply.packed_addresses(Section::Answer);
+            assert_eq!(
+                found.map(|(run, size)| (run.len(), size)),
+                packed,
+                "{records:?}"
+            );
+        }
     }
 
     #[test]
