@@ -29,7 +29,13 @@ fuzz_target!(|data: &[u8]| {
     }
     let mut forwarded = Vec::new();
     request.write(request.id(), &mut forwarded);
-    assert_eq!(forwarded, data);
+    // One that ends too early, which CoreDNS takes all the same, goes on whole.
+    if forwarded != data {
+        let mut whole = Request::new();
+        whole.parse(&forwarded).expect("what was written can be read");
+        assert_eq!((whole.qname(), whole.qtype()), (request.qname(), request.qtype()));
+        assert_eq!(whole.edns(), request.edns());
+    }
 
     // A changed query is written anew and means the same but for the change.
     request.set_qtype(request.qtype() ^ 1);

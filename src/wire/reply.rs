@@ -119,24 +119,25 @@ impl Reply {
         self.rcode = Rcode(bits & flags::RCODE);
         let from = reader.position();
         let mut end = from;
-        let mut opt = None;
+        let mut first_opt = None;
         let mut kept = [0u16; 3];
         for view in record::views(message, from, counts) {
             let view = view?;
             view.owner()?;
             if view.rtype == rtype::OPT {
+                // Of several the last one counts, as in miekg/dns.
                 self.edns.read(view.class, view.ttl, view.rdata())?;
-                self.rcode.0 |= u16::from(self.edns.ext_rcode) << 4;
+                self.rcode = Rcode((bits & flags::RCODE) | (u16::from(self.edns.ext_rcode) << 4));
                 self.has_edns = true;
-                opt = Some(view.range());
+                first_opt.get_or_insert(view.range());
             } else if let Some(count) = kept.get_mut(view.section as usize) {
                 *count += 1;
             }
             end = view.range().end;
         }
-        match opt {
-            // An OPT between records: what follows it may be pointed to, so
-            // cutting it out means writing the rest anew.
+        match first_opt {
+            // Something behind an OPT, if only another one: what follows it
+            // may be pointed to, so cutting it out means writing the rest anew.
             Some(range) if range.end != end => {
                 let records = record::views(message, from, counts)
                     .filter_map(Result::ok)
@@ -783,6 +784,23 @@ mod tests {
         assert_eq!(reply.count(Section::Additional), 2);
         let message = decode(reply.finish(&asked, 512, &[]));
         assert_eq!(message.additionals[1].to_string(), "a. 9 IN A 1.2.3.5");
+    }
+
+    #[test]
+    fn of_several_opts_the_last_one_counts() {
+        let asked = request("example.org", rtype::A, Some(1232));
+        let mut theirs = Vec::new();
+        asked.write(1, &mut theirs);
+        theirs[2] |= 0x80;
+        theirs[11] = 3;
+        theirs.extend_from_slice(b"\0\0\x29\x02\0\x01\0\0\0\0\0");
+        theirs.extend_from_slice(b"\0\0\x29\x10\0\0\0\0\0\0\0");
+        let mut reply = Reply::new();
+        reply.adopt(&theirs, &asked).unwrap();
+        assert_eq!(reply.edns().map(|edns| edns.udp_size), Some(4096));
+        assert_eq!(reply.rcode(), Rcode::NOERROR);
+        assert_eq!(reply.records().count(), 0);
+        assert_eq!(reply.wire_len(), 12 + asked.question_len());
     }
 
     #[test]
