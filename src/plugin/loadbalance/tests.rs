@@ -31,6 +31,10 @@ fn setups_are_accepted_and_refused_as_coredns_does() {
             "2: invalid reload duration 'never'",
         ),
         (
+            " weighted a {\nreload -1s\n}",
+            "2: invalid reload duration '-1s'",
+        ),
+        (
             " weighted a {\nprefer 10.0.0.0/8\n}",
             "2: unknown property 'prefer'",
         ),

@@ -292,3 +292,19 @@ fn prefer_positive_keeps_to_the_last_good_answer() {
         });
     }
 }
+
+#[test]
+fn a_denial_that_does_not_verify_is_dropped() {
+    run(async {
+        let script = Script::new(Rcode::NXDOMAIN, &[SOA]);
+        let chain = chain("cache {\nserve_stale 1h verify\n}", &script);
+        ask(&chain, NAME, A).await;
+        seconds(150);
+        script.answers(Answer::new(Rcode::NOERROR, &[GOOD]));
+        for _ in 0..3 {
+            let seen = shown(&ask(&chain, NAME, A).await);
+            assert!(seen.ends_with("100 A 192.0.2.1"), "{seen}");
+        }
+        assert_eq!(script.calls(), 2, "the answer is kept and nothing hides it");
+    });
+}
