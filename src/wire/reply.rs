@@ -129,7 +129,7 @@ impl Reply {
                 self.edns.read(view.class, view.ttl, view.rdata())?;
                 self.rcode = Rcode((bits & flags::RCODE) | (u16::from(self.edns.ext_rcode) << 4));
                 self.has_edns = true;
-                first_opt.get_or_insert(view.range());
+                first_opt.get_or_insert_with(|| view.range());
             } else if let Some(count) = kept.get_mut(view.section as usize) {
                 *count += 1;
             }
