@@ -67,6 +67,11 @@ impl Site {
         self.open.send_replace(false);
     }
 
+    /// Whether requests have a handler yet.
+    pub fn is_served(&self) -> bool {
+        self.handler.load().is_some()
+    }
+
     /// Answers requests with `handler` from now on.
     pub fn serve(&self, handler: Handler) {
         self.handler.store(Some(Arc::new(handler)));

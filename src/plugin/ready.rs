@@ -97,13 +97,28 @@ impl Spec for ReadySpec {
             let list = list.clone();
             move |block| list.watch(block.chain)
         });
-        builder.on_started({
-            let (site, list) = (site.clone(), list.clone());
+        // At the first start it says what is waited for; at a reload the old
+        // configuration speaks until the new one is in force.
+        let handler: http::Handler = Arc::new({
+            let list = list.clone();
+            move |request| match request.uri().path() {
+                "/ready" => list.answer(),
+                _ => http::not_found(),
+            }
+        });
+        builder.on_startup({
+            let (site, handler) = (site.clone(), handler.clone());
             move || {
-                site.serve(Arc::new(move |request| match request.uri().path() {
-                    "/ready" => list.answer(),
-                    _ => http::not_found(),
-                }));
+                if !site.is_served() {
+                    site.serve(handler);
+                }
+                Box::pin(std::future::ready(Ok(())))
+            }
+        });
+        builder.on_started({
+            let site = site.clone();
+            move || {
+                site.serve(handler);
                 Box::pin(std::future::ready(Ok(())))
             }
         });

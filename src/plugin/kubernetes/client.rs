@@ -434,7 +434,7 @@ mod tests {
                     path: missing.clone(),
                     context: None,
                 },
-                "open /nonexistent/config: No such file",
+                "stat /nonexistent/config: no such file or directory",
             ),
             (
                 Access::Endpoint {
@@ -445,7 +445,7 @@ mod tests {
                         ca: missing.clone(),
                     }),
                 },
-                "open /nonexistent/config: No such file",
+                "invalid configuration: [unable to read client-cert /nonexistent/config for  due to open /nonexistent/config: no such file or directory, ",
             ),
             (
                 Access::Endpoint {
@@ -460,7 +460,7 @@ mod tests {
                     port: "443".into(),
                     credentials: missing,
                 },
-                "open /nonexistent/config/token: No such file",
+                "open /nonexistent/config/token: no such file or directory",
             ),
         ] {
             let error = access.check().expect_err("refused").to_string();
