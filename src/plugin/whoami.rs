@@ -64,7 +64,8 @@ fn answer(exchange: &mut Exchange) -> Served {
         IpAddr::V4(address) => RData::A(address),
         IpAddr::V6(address) => RData::Aaaa(address),
     };
-    reply.push(Section::Additional, Owner::Question, 0, &address);
+    let class = request.qclass();
+    reply.push_class(Section::Additional, Owner::Question, class, 0, &address);
 
     let mut owner = NameBuf::new();
     let fits = owner
@@ -77,7 +78,8 @@ fn answer(exchange: &mut Exchange) -> Served {
             port: client.port(),
             target: Name::ROOT,
         };
-        reply.push(Section::Additional, Owner::Name(owner.name()), 0, &port);
+        let owner = Owner::Name(owner.name());
+        reply.push_class(Section::Additional, owner, class, 0, &port);
     }
     Ok(Rcode::NOERROR)
 }

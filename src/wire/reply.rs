@@ -276,7 +276,8 @@ impl Reply {
         self.count_one(section);
     }
 
-    fn push_class(
+    /// Appends a record as [`Self::push`] does, of any class.
+    pub fn push_class(
         &mut self,
         section: Section,
         owner: Owner<'_>,

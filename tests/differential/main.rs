@@ -9,12 +9,16 @@ mod compare;
 mod queries;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use compare::{Closeness, differences};
-use pando_test::{Account, ControlPlane, Reply, Rule, ServerBuilder, Upstream, dns_rules};
+use pando_test::{
+    Account, BOUND, ControlPlane, Reply, Rule, ServerBuilder, Upstream, dns_rules, until,
+};
 use queries::Queries;
 
 const FIXTURE: &str = include_str!("../fixtures/every-service.yaml");
+const IMPORTS: &str = include_str!("../fixtures/multicluster.yaml");
 
 /// A Corefile for both, and how closely they are compared under it.
 struct Setting {
@@ -26,7 +30,7 @@ struct Setting {
     whole: bool,
 }
 
-const SETTINGS: [Setting; 9] = [
+const SETTINGS: [Setting; 15] = [
     Setting {
         name: "one zone and its reverse zones",
         corefile: "
@@ -199,6 +203,168 @@ cluster.local:$PORT {
         closeness: Closeness::Exact,
         whole: false,
     },
+    Setting {
+        name: "a set of clusters",
+        corefile: "
+.:$PORT {
+    errors
+    ready 127.0.0.1:$READY_PORT
+    kubernetes cluster.local clusterset.local in-addr.arpa {
+        $KUBE
+        multicluster clusterset.local
+        pods insecure
+    }
+    transfer {
+        to *
+    }
+    forward . $UPSTREAM
+}",
+        closeness: Closeness::Exact,
+        whole: false,
+    },
+    Setting {
+        name: "a custom domain rewritten to the cluster's",
+        corefile: r"
+.:$PORT {
+    errors
+    ready 127.0.0.1:$READY_PORT
+    rewrite stop {
+        name regex (.*)\.example\.net {1}.svc.cluster.local
+        answer name (.*)\.svc\.cluster\.local {1}.example.net
+    }
+    rewrite name suffix .other.example. .cluster.local. answer auto
+    rewrite continue ttl regex .* 7-90
+    rewrite type HTTPS A
+    rewrite class CH IN
+    rewrite edns0 local set 0xffee 0x61
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        $KUBE
+        pods insecure
+        ttl 120
+    }
+    forward . $UPSTREAM
+}",
+        closeness: Closeness::Exact,
+        whole: false,
+    },
+    Setting {
+        name: "templates and hosts before the cluster",
+        corefile: r#"
+.:$PORT {
+    errors
+    ready 127.0.0.1:$READY_PORT
+    template ANY ANY internal.cloudapp.net {
+        match "^(?:[^.]+\.){4,}internal\.cloudapp\.net\.$"
+        rcode NXDOMAIN
+        fallthrough
+    }
+    template IN A www.example.net missing.example.net {
+        match ^(?P<host>[a-z]+)\.example\.net[.]$
+        answer "{{ .Name }} 60 IN A 192.0.2.1"
+        additional "{{ .Group.host }}.extra. 60 IN TXT \"{{ .Type }} {{ .Class }}\""
+        fallthrough
+    }
+    template IN AAAA example.net {
+        rcode NOERROR
+        authority "example.net. 60 IN SOA ns.example.net. host.example.net. 1 2 3 4 5"
+        ederror 17 "by the template"
+    }
+    hosts {
+        192.0.2.7 www.example.net broken.example.net
+        2001:db8::7 www.example.net
+        10.1.1.1 from.hosts
+        ttl 77
+        fallthrough
+    }
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        $KUBE
+        fallthrough
+    }
+    forward . $UPSTREAM
+}"#,
+        closeness: Closeness::Exact,
+        whole: false,
+    },
+    Setting {
+        name: "rules about who may ask, small replies",
+        corefile: "
+.:$PORT {
+    errors
+    log
+    ready 127.0.0.1:$READY_PORT
+    bufsize 512
+    minimal
+    acl cluster.local {
+        block type SRV net 127.0.0.0/8
+        filter type TXT
+        drop type HTTPS net 192.0.2.0/24
+        allow
+    }
+    acl {
+        filter type PTR net *
+    }
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        $KUBE
+        pods insecure
+    }
+    forward . $UPSTREAM {
+        except www.example.net
+    }
+}",
+        closeness: Closeness::Exact,
+        whole: false,
+    },
+    Setting {
+        name: "several blocks on one port",
+        corefile: "
+cluster.local:$PORT {
+    errors
+    ready 127.0.0.1:$READY_PORT
+    kubernetes cluster.local {
+        $KUBE
+        pods insecure
+    }
+}
+shop.svc.cluster.local:$PORT example.net:$PORT {
+    errors
+    whoami
+}
+10.96.0.0/12:$PORT fd00::/8:$PORT {
+    errors
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        $KUBE
+    }
+}
+.:$PORT {
+    errors
+    chaos CoreDNS-test someone@example.net
+    forward . $UPSTREAM
+}",
+        closeness: Closeness::Exact,
+        whole: false,
+    },
+    Setting {
+        name: "everything but a few names cached, stale and early",
+        corefile: "
+.:$PORT {
+    errors
+    ready 127.0.0.1:$READY_PORT
+    cache 60 example.net in-addr.arpa {
+        success 1000 40 5
+        denial 1000 20 5
+        servfail 3s
+        serve_stale 1h
+        keepttl
+    }
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        $KUBE
+        fallthrough
+    }
+    forward . $UPSTREAM
+}",
+        closeness: Closeness::Cached,
+        whole: false,
+    },
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,6 +377,12 @@ async fn answers_equal_coredns() {
         return;
     };
     plane.apply(FIXTURE).await.expect("the fixture fits");
+    let (definition, imports) = IMPORTS.split_once("\n---").expect("two parts");
+    plane.apply(definition).await.expect("a definition");
+    let established = until("ServiceImports are known", BOUND, || async {
+        plane.apply(imports).await.ok()
+    });
+    established.await.expect("the imports fit");
     let account = plane
         .account("dns", &dns_rules())
         .await
@@ -275,7 +447,15 @@ async fn compare(
         asks.retain(|sent| sent.ask.to_string() != "ClUsTeR.LoCaL. NS");
     }
     let count = asks.len();
-    let found = differences(ours.client(), theirs.client(), asks, setting.closeness).await;
+    let bound = Duration::from_secs(3);
+    let (ours, theirs) = (ours.client().bound(bound), theirs.client().bound(bound));
+    let mut found = Vec::new();
+    if corefile.contains("transfer") {
+        for zone in ["cluster.local.", "clusterset.local."] {
+            found.extend(compare::zones(&ours, &theirs, zone).await);
+        }
+    }
+    found.extend(differences(ours, theirs, asks, setting.closeness).await);
     (count, found)
 }
 

@@ -119,7 +119,7 @@ const BEFORE_ZONE: [&str; 24] = [
     "zone-a.pin._zone.web.shop.svc.",
 ];
 
-const ELSEWHERE: [&str; 34] = [
+const ELSEWHERE: [&str; 65] = [
     ".",
     "local.",
     "other.local.",
@@ -154,6 +154,37 @@ const ELSEWHERE: [&str; 34] = [
     "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa.",
     "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa.",
     "0.0.d.f.ip6.arpa.",
+    "clusterset.local.",
+    "svc.clusterset.local.",
+    "shop.svc.clusterset.local.",
+    "empty.svc.clusterset.local.",
+    "web.shop.svc.clusterset.local.",
+    "_http._tcp.web.shop.svc.clusterset.local.",
+    "x.web.shop.svc.clusterset.local.",
+    "dual.shop.svc.clusterset.local.",
+    "_https._tcp.dual.shop.svc.clusterset.local.",
+    "portless.shop.svc.clusterset.local.",
+    "heads.shop.svc.clusterset.local.",
+    "_http._tcp.heads.shop.svc.clusterset.local.",
+    "named.heads.shop.svc.clusterset.local.",
+    "named.east.heads.shop.svc.clusterset.local.",
+    "named.WEST.heads.shop.svc.clusterset.local.",
+    "10-3-1-2.east.heads.shop.svc.clusterset.local.",
+    "10-3-1-2.west.heads.shop.svc.clusterset.local.",
+    "idle.data.svc.clusterset.local.",
+    "out.shop.svc.clusterset.local.",
+    "db.data.svc.clusterset.local.",
+    "10-1-1-1.shop.pod.clusterset.local.",
+    "dns-version.clusterset.local.",
+    "ns.dns.clusterset.local.",
+    "1.0.97.10.in-addr.arpa.",
+    "web.shop.example.net.",
+    "heads.shop.example.net.",
+    "_http._tcp.heads.shop.example.net.",
+    "a.b.c.d.internal.cloudapp.net.",
+    "a.internal.cloudapp.net.",
+    "from.hosts.",
+    "version.bind.",
 ];
 
 impl Queries {

@@ -351,6 +351,18 @@ async fn objects_that_make_no_sense_do_not_hide_the_others() {
 }
 
 #[tokio::test]
+async fn a_slice_of_no_service_has_no_name() {
+    let double = ApiDouble::start().await.unwrap();
+    let endpoint = json!([{ "addresses": ["10.1.0.1"], "hostname": "lost" }]);
+    let mut stray = slice("none", "a", &endpoint);
+    stray["metadata"]["labels"] = json!({ "app": "stray" });
+    double.apply(&stray);
+    let server = start(&double).await;
+    let ask = server.client().ask("1.0.1.10.in-addr.arpa.", "PTR").await;
+    assert_eq!(ask.unwrap().rcode(), "NXDOMAIN");
+}
+
+#[tokio::test]
 async fn a_service_of_five_thousand_endpoints_fits_over_tcp() {
     let double = ApiDouble::start().await.unwrap();
     double.apply(&headless("huge"));

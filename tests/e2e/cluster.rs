@@ -1,7 +1,7 @@
 //! A real API server with its controllers: records appear, change and vanish
 //! as objects do.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pando_test::{Client, ControlPlane, Server, dns_rules, until};
 use serde_json::{Value, json};
@@ -285,4 +285,55 @@ async fn create(plane: &ControlPlane, name: &str, ip: &str) {
         .request("POST", path, &service)
         .await
         .expect("created");
+}
+
+/// From the API server's word that a slice has changed to the answer that
+/// shows it, under the kubeadm Corefile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_shows_in_milliseconds() {
+    let Some(plane) = ControlPlane::start().await.unwrap() else {
+        return;
+    };
+    let server = start(&plane, "dns").await;
+    let client = server.client();
+    let yaml = "
+apiVersion: v1
+kind: Service
+metadata: { name: quick, namespace: default }
+spec: { clusterIP: None, ports: [{ name: http, port: 80 }] }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: quick, namespace: default, labels: { kubernetes.io/service-name: quick } }
+addressType: IPv4
+ports: [{ name: http, port: 80 }]
+endpoints: [{ addresses: [10.9.0.0] }]
+";
+    plane.apply(yaml).await.unwrap();
+    let name = "quick.default.svc.cluster.local.";
+    expect(&client, name, "A", &["10.9.0.0"], SOON).await;
+
+    let api = plane.client().await.unwrap();
+    let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/quick";
+    let mut waits = Vec::new();
+    for change in 1..=200u8 {
+        let address = format!("10.9.0.{change}");
+        let body = json!({ "endpoints": [{ "addresses": [address] }] });
+        let patch = hyper::Request::patch(path)
+            .header("Content-Type", "application/merge-patch+json")
+            .body(body.to_string().into_bytes());
+        let _: Value = api.request(patch.unwrap()).await.unwrap();
+        let accepted = Instant::now();
+        while client.ask(name, "A").await.unwrap().data() != [address.as_str()] {
+            assert!(accepted.elapsed() < SOON, "{address} does not show");
+        }
+        waits.push(accepted.elapsed());
+    }
+    waits.sort();
+    let (half, most) = (waits[100], waits[198]);
+    println!("p50 {half:?}, p99 {most:?}");
+    // What is promised is measured on an idle machine by benches/scale. Here
+    // others are at work: a poll or a timer on the way would still be seen.
+    assert!(half < Duration::from_millis(5), "p50 {half:?}");
+    assert!(most < Duration::from_millis(100), "p99 {most:?}");
 }

@@ -122,3 +122,20 @@ async fn an_idle_connection_is_closed() {
     slow.closed().await.unwrap();
     assert!(started.elapsed().as_secs() <= 6);
 }
+
+#[tokio::test]
+async fn whoami_answers_in_the_class_of_the_question() {
+    // Another class than IN is served where `chaos` is.
+    let server = pando(".:$PORT {\n    chaos\n    whoami\n}")
+        .start()
+        .await
+        .unwrap();
+    let ask = Ask::new("example.org", "A").class(3);
+    let answer = server.client().udp(&ask).await.unwrap();
+    let lines = answer.additional();
+    assert!(
+        lines.contains(&"example.org. 0 CH A 127.0.0.1".to_owned()),
+        "{answer}"
+    );
+    assert!(lines.iter().all(|line| line.contains(" 0 CH ")), "{answer}");
+}
