@@ -156,11 +156,28 @@ impl Reflector {
         }
     }
 
-    async fn stream(&mut self, request: &Request, response: Response<Body>) -> Effect {
+    /// Reads a stream to its end and publishes what it brought.
+    pub(super) async fn stream(&mut self, request: &Request, response: Response<Body>) -> Effect {
+        let mut unpublished = None;
+        let effect = self.follow(request, response, &mut unpublished).await;
+        // The last events may arrive together with the end.
+        if unpublished.is_some() {
+            self.shared.publish();
+        }
+        effect
+    }
+
+    /// Reads a stream to its end. `unpublished` says since when events have
+    /// been applied that no snapshot has.
+    async fn follow(
+        &mut self,
+        request: &Request,
+        response: Response<Body>,
+        unpublished: &mut Option<Instant>,
+    ) -> Effect {
         let mut body = response.into_body();
         let mut lines = Lines::default();
         let opened = Instant::now();
-        let mut unpublished: Option<Instant> = None;
         if !self.machine.listing() {
             self.shared.write(|writer| writer.healthy(self.kind));
         }
@@ -199,14 +216,15 @@ impl Reflector {
                 },
             };
             let mut chunk = &data[..];
-            match self.take(&mut lines, &mut chunk) {
-                Ok(Taken::All) => {}
-                Ok(Taken::Status(status)) => return self.failed(request, status),
-                Err(error) => return self.broken(&error.to_string()),
-            }
+            let taken = self.take(&mut lines, &mut chunk);
             // What a list has brought so far would be half of a state.
             if !self.machine.listing() {
                 unpublished.get_or_insert_with(Instant::now);
+            }
+            match taken {
+                Ok(Taken::All) => {}
+                Ok(Taken::Status(status)) => return self.failed(request, status),
+                Err(error) => return self.broken(&error.to_string()),
             }
         }
     }

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::ports::Port;
+use crate::until;
 use store::Store;
 
 /// A request that the double received.
@@ -216,6 +217,19 @@ impl ApiDouble {
             *count += 1;
             *last = Some(how);
         });
+    }
+
+    /// Waits until so many watches run.
+    ///
+    /// # Errors
+    ///
+    /// After `bound`, with the number there is.
+    pub async fn wait_watches(&self, count: usize, bound: Duration) -> anyhow::Result<()> {
+        let running = || self.shared.breaks.receiver_count();
+        let enough = until("the watches run", bound, || async {
+            (running() >= count).then_some(())
+        });
+        enough.await.with_context(|| format!("{} run", running()))
     }
 
     /// Sends a bookmark on all running watches that allow them.

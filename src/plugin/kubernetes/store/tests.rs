@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::reflect::Patience;
 use super::super::slim::Reason;
+use super::super::watch::Request;
 use super::*;
 
 /// For what has no promise of its own.
@@ -65,6 +66,38 @@ fn start(config: &StoreConfig) -> Arc<Store> {
 async fn synced(store: &Store) {
     let synced = tokio::time::timeout(BOUND, store.wait_synced()).await;
     synced.unwrap_or_else(|_| panic!("not synced: {:?}", store.status()));
+}
+
+/// A body in memory is all there at once: its events and its end are read
+/// without a pause between them.
+#[tokio::test]
+async fn events_that_come_with_the_end_of_a_stream_are_published() {
+    let too_old = json!({"type": "ERROR", "object": {"kind": "Status", "code": 410}});
+    for (end, text) in [
+        ("in good order", String::new()),
+        ("too old", too_old.to_string()),
+        ("nonsense", "}".to_owned()),
+    ] {
+        let access = Access::Endpoint {
+            url: "http://127.0.0.1:1".to_owned(),
+            tls: None,
+        };
+        let api = Api::new(access, "Pando/test", Arc::new(Unobserved)).expect("a client");
+        let kinds = [Kind::Services];
+        let shared = Shared::new(&kinds, Keep::default(), Arc::new(Unobserved));
+        let shared = Arc::new(shared);
+        let mut reflector =
+            Reflector::new(Kind::Services, None, Arc::new(api), Arc::clone(&shared));
+        let event = json!({"type": "ADDED", "object": service("web", "10.96.0.1")});
+        let body = format!("{event}\n{text}\n").into_bytes();
+        let request = Request::Watch {
+            version: "1".to_owned(),
+        };
+        let response = hyper::Response::new(kube::client::Body::from(body));
+        reflector.stream(&request, response).await;
+        let found = shared.published.load().service(b"shop", b"web").is_some();
+        assert!(found, "{end}");
+    }
 }
 
 /// Waits until the newest snapshot is as it should be.

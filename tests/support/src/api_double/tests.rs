@@ -4,7 +4,7 @@ use kube::client::Client;
 use serde_json::json;
 
 use super::*;
-use crate::{BOUND, ControlPlane, until};
+use crate::{BOUND, ControlPlane};
 
 const SERVICES: &str = "/api/v1/services";
 
@@ -90,12 +90,8 @@ async fn watches_break_as_ordered() {
         };
         let order = async {
             double.wait_request(BOUND, Request::is_watch).await.unwrap();
-            // The request is noted before the watch has subscribed.
-            until("a watcher", BOUND, || async {
-                (double.shared.breaks.receiver_count() > 0).then_some(())
-            })
-            .await
-            .unwrap();
+            // The request is noted before the watch has begun.
+            double.wait_watches(1, BOUND).await.unwrap();
             double.break_watches(how);
         };
         let (body, ()) = tokio::join!(watch, order);

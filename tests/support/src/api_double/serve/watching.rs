@@ -169,7 +169,11 @@ impl Watch {
         self.sender.send_data(line).await.is_ok()
     }
 
+    /// Ends the stream; what has happened by now is still told.
     async fn end(mut self, how: Break) {
+        if how != Break::Freeze && !self.send_changes().await {
+            return;
+        }
         match how {
             Break::End => {}
             Break::Gone => {
