@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, UdpSocket};
 
-use pando_test::{BOUND, Server};
+use pando_test::{BOUND, Port, Server};
 use tokio::process::Command;
 
 use crate::binary::{binary, spawn};
@@ -51,8 +51,10 @@ async fn zones_are_listed_before_the_banner() {
 
 #[tokio::test]
 async fn a_udp_port_in_use_is_named_with_the_reason() {
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = udp.local_addr().unwrap().port();
+    // One whose TCP side nobody's outgoing connection holds.
+    let claimed = Port::claim();
+    let port = claimed.number();
+    let _udp = UdpSocket::bind(("127.0.0.1", port)).unwrap();
     let corefile = format!(".:{port} {{\n bind 127.0.0.1\n whoami\n}}\n");
     let stderr = refused(pando(&corefile).spawn().unwrap()).await;
     assert_eq!(
