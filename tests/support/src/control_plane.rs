@@ -51,8 +51,8 @@ struct Running {
     etcd: Option<Guarded>,
     api: Option<Guarded>,
     controllers: Option<Guarded>,
-    /// For the shared one, which no one drops.
-    sweeper: Option<Guarded>,
+    /// Last, so that dropping stops the programs first.
+    _sweeper: Option<Guarded>,
 }
 
 static SHARED: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
@@ -72,8 +72,6 @@ impl ControlPlane {
                 .unwrap_or_else(|error| panic!("{error:#}"))?;
             let controllers = plane.start_controllers().await;
             controllers.unwrap_or_else(|error| panic!("{error:#}"));
-            let swept = Guarded::sweep(plane.folder.path());
-            plane.running.lock().await.sweeper = swept.ok();
             Some(plane)
         };
         SHARED.get_or_init(start).await.as_ref()
@@ -97,6 +95,10 @@ impl ControlPlane {
         let kubeconfig = folder.path().join("kubeconfig");
         let url = format!("https://127.0.0.1:{}", api_port.number());
         access::write_admin(&kubeconfig, &url, folder.path())?;
+        let running = Running {
+            _sweeper: Some(Guarded::sweep(folder.path())?),
+            ..Running::default()
+        };
         let plane = Self {
             programs,
             etcd_url: format!("http://127.0.0.1:{}", etcd_ports[0].number()),
@@ -104,7 +106,7 @@ impl ControlPlane {
             etcd_ports,
             api_port,
             kubeconfig,
-            running: Mutex::default(),
+            running: Mutex::new(running),
         };
         plane.start_etcd().await?;
         plane.start_api().await?;

@@ -9,7 +9,10 @@ use anyhow::Context;
 /// Runs a program and kills it when its own stdin ends. A control plane is
 /// shared by tests that each have a runtime, and lives in a static that no one
 /// drops; the pipe closes in every case, also when the test process is killed.
+/// Signals that are meant for the whole group of processes must not take the
+/// guard and leave the program.
 const GUARD: &str = r#"
+trap '' HUP INT TERM
 log=$1; shift
 exec 3<&0
 "$@" >>"$log" 2>&1 </dev/null 3<&- &
@@ -42,11 +45,15 @@ impl Guarded {
         Self::spawn(command, log).with_context(|| format!("start {}", program.display()))
     }
 
-    /// Deletes `folder` when the test process is gone and the programs that
-    /// write in it have had a second to go as well.
+    /// Deletes `folder` when the test process is gone, as soon as the programs
+    /// that write in it are gone too.
     pub(super) fn sweep(folder: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new("sh");
-        let sweep = r#"read -r _; sleep 1; rm -rf "$0""#;
+        let sweep = r#"
+trap '' HUP INT TERM
+read -r _
+for _ in 1 2 3 4 5; do rm -rf "$0" && exit; sleep 1; done
+"#;
         command.args(["-c", sweep]).arg(folder);
         Self::spawn(command, folder)
     }
