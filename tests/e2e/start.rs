@@ -139,7 +139,7 @@ async fn a_port_below_1024_without_the_capability_is_named_with_the_reason() {
 async fn an_empty_corefile_is_the_default_one() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("Corefile"), "\n# nothing\n").unwrap();
-    let port = pando_test::Port::claim().number();
+    let port = Port::claim().number();
     let process = spawn(folder.path(), &["-dns.port", &port.to_string()], None);
     let zone = format!(".:{port}");
     process.wait_for_line(&zone, BOUND).await.unwrap();
