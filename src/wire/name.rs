@@ -261,6 +261,15 @@ impl NameBuf {
     /// Reads a name that may be compressed, following pointers that lead
     /// strictly backwards (RFC 1035 section 4.1.4).
     pub fn read_compressed(reader: &mut Reader<'_>) -> Result<Self, Error> {
+        Self::read_compressed_above(reader, 0)
+    }
+
+    /// The same, where no pointer may lead below the offset `lowest`: what
+    /// lies in a header changes on the way.
+    pub(super) fn read_compressed_above(
+        reader: &mut Reader<'_>,
+        lowest: usize,
+    ) -> Result<Self, Error> {
         let mut buf = Self::new();
         let mut cursor = reader.clone();
         let mut floor = cursor.position();
@@ -281,7 +290,7 @@ impl NameBuf {
                         *reader = cursor.clone();
                         followed = true;
                     }
-                    if target >= floor {
+                    if target >= floor || target < lowest {
                         return Err(Error::BadName("pointer does not lead backwards"));
                     }
                     floor = target;

@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
-use super::{Error, Name, NameBuf, Reader, class, rtype};
+use super::{Error, HEADER_LEN, Name, NameBuf, Reader, class, rtype};
 
 /// The sections behind the question, in their order.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -37,7 +37,7 @@ pub struct RecordView<'a> {
 impl<'a> RecordView<'a> {
     /// The owner name, pointers resolved.
     pub fn owner(&self) -> Result<NameBuf, Error> {
-        NameBuf::read_compressed(&mut Reader::at(self.message, self.start))
+        NameBuf::read_compressed_above(&mut Reader::at(self.message, self.start), HEADER_LEN)
     }
 
     /// The RDATA as it lies there; names in it may be compressed.
