@@ -2,175 +2,193 @@
 //! bare UDP echo costs on the same machine in the same run.
 //!
 //! ```text
-//! cargo build --release
-//! cargo run --release -p pando-load -- [COREFILE [NAME...]]
+//! cargo build --release && cargo run --release -p pando-load -- [WORKLOAD...]
 //! ```
 //!
-//! Without a Corefile it is `whoami`. The port in the Corefile must be that
-//! of `-dns.port`: keys without a port. The names are asked for in turn, type
-//! A. Measured are the echo, `target/release/pando` (or what `PANDO_BIN`
-//! names) and, where `COREDNS_BIN` names one, CoreDNS. Rounds are interleaved
-//! and the median counts, because absolute numbers drift on shared machines.
-//! Servers run on core 0, the generator on core 1; with one core less is told.
+//! The servers, each on one core: the floor, Pando, and what `COREDNS_BIN`
+//! names, all with the kubeadm Corefile over the same cluster of 1,100
+//! Services and the same upstream. The generator, the upstream and the API
+//! server have the other core. Rounds are interleaved and the median counts,
+//! because absolute numbers drift on shared machines and ratios within a run
+//! do not.
 #![forbid(unsafe_code)]
 // A generator reads the clock and waits.
 #![allow(clippy::disallowed_methods)]
 
-mod target;
+mod cluster;
+mod cpu;
+mod flight;
+mod floor;
+mod generator;
+mod lane;
+mod message;
+mod mmsg;
+mod peer;
+mod report;
+mod upstream;
+mod workload;
 
-use std::net::UdpSocket;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use pando_test::ApiDouble;
 
-use target::{Cpu, Target};
+use cpu::{Cores, Cpu};
+use generator::{Generator, Questions};
+use message::Query;
+use peer::{Peer, Program, Surroundings};
+use report::Cost;
+use upstream::Upstream;
+use workload::Workload;
 
-/// Queries in flight at once, each from a socket of its own, so that every
-/// worker gets its share.
-const WINDOW: usize = 64;
-/// How long one server is measured in one round.
-const ROUND: Duration = Duration::from_secs(2);
-/// How often each server is measured.
-const ROUNDS: usize = 5;
-/// After that a datagram counts as lost.
-const LOST: Duration = Duration::from_millis(500);
+/// Before a measurement begins: until the window is full.
+const RAMP: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Internal>,
+    /// What is asked; all of them where none is named.
+    workloads: Vec<Workload>,
+    /// Whom; everybody who is there where none is named.
+    #[arg(long, value_delimiter = ',')]
+    servers: Vec<Program>,
+    /// Rounds that count; one more warms up.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long a server is measured in a round.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Internal {
+    /// Runs the echo on this port.
+    #[command(hide = true)]
+    Floor { port: u16 },
+}
 
 fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let first = arguments.next();
-    if first.as_deref() == Some("echo") {
-        let port = arguments.next().context("echo PORT")?.parse()?;
-        return echo(port);
+    let arguments = Arguments::parse();
+    if let Some(Internal::Floor { port }) = arguments.command {
+        return floor::run(port);
     }
-    let corefile = match &first {
-        Some(path) => std::fs::read_to_string(path).with_context(|| path.clone())?,
-        None => ". {\n whoami\n}\n".to_owned(),
+    let cores = Cores::take()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let _inside = runtime.enter();
+    let api = runtime.block_on(ApiDouble::start())?;
+    for object in cluster::objects() {
+        api.apply(&object);
+    }
+    let mut surroundings = Surroundings {
+        cores,
+        api: api.url(),
+        upstream: &mut Upstream::open()?,
     };
-    let mut names: Vec<String> = arguments.collect();
-    if names.is_empty() {
-        names.push("example.org.".to_owned());
+    let peers = start(&arguments, &mut surroundings)?;
+    let workloads = match arguments.workloads.as_slice() {
+        [] => Workload::value_variants(),
+        named => named,
+    };
+    let mut serial = 0;
+    for workload in workloads {
+        let rows = measure(
+            *workload,
+            &arguments,
+            &peers,
+            surroundings.upstream,
+            &mut serial,
+        )?;
+        println!("{}\n\n{}", workload.name(), report::table(&rows));
     }
-    let queries: Vec<Vec<u8>> = names.iter().map(|name| query(name)).collect();
+    Ok(())
+}
 
-    target::pin_self(1);
-    let mut targets = vec![Target::echo()?];
-    targets.push(Target::server("pando", pando()?, &corefile)?);
-    if let Some(binary) = std::env::var_os("COREDNS_BIN") {
-        targets.push(Target::server("coredns", binary.into(), &corefile)?);
+/// Starts every server that was asked for and is there.
+fn start(arguments: &Arguments, surroundings: &mut Surroundings<'_>) -> anyhow::Result<Vec<Peer>> {
+    let mut peers = Vec::new();
+    for program in Program::value_variants() {
+        let named = arguments.servers.contains(program);
+        if !arguments.servers.is_empty() && !named {
+            continue;
+        }
+        match program.binary()? {
+            Some(binary) => peers.push(Peer::start(*program, &binary, surroundings)?),
+            None if named => bail!("{} is not on this machine", program.name()),
+            None => {}
+        }
     }
-    let mut costs = vec![Vec::new(); targets.len()];
-    for round in 0..=ROUNDS {
-        for (target, costs) in targets.iter().zip(&mut costs) {
-            let cost = measure(target, &queries)?;
+    let queries = [Workload::Cluster, Workload::Headless, Workload::Cached].map(Workload::queries);
+    let probes: Vec<&Query> = queries
+        .iter()
+        .filter_map(|queries| queries.last())
+        .collect();
+    for peer in &mut peers {
+        peer.wait(&probes, surroundings.upstream)?;
+    }
+    Ok(peers)
+}
+
+fn measure(
+    workload: Workload,
+    arguments: &Arguments,
+    peers: &[Peer],
+    upstream: &mut Upstream,
+    serial: &mut u64,
+) -> anyhow::Result<Vec<(Program, Vec<Cost>)>> {
+    let queries = workload.queries();
+    let mut rows: Vec<(Program, Vec<Cost>)> = peers
+        .iter()
+        .map(|peer| (peer.program, Vec::new()))
+        .collect();
+    let time = Duration::from_secs_f64(arguments.seconds);
+    for round in 0..=arguments.rounds {
+        for (peer, (_, costs)) in peers.iter().zip(&mut rows) {
+            let cost = once(peer, &queries, time, upstream, serial);
+            let cost =
+                cost.with_context(|| format!("{}, {}", peer.program.name(), workload.name()));
             // The first round warms caches and counts for nothing.
+            let cost = cost?;
             if round > 0 {
                 costs.push(cost);
             }
         }
     }
-    report(&targets, &costs);
-    Ok(())
+    Ok(rows)
 }
 
-fn pando() -> anyhow::Result<std::path::PathBuf> {
-    if let Some(binary) = std::env::var_os("PANDO_BIN") {
-        return Ok(binary.into());
-    }
-    let here = std::env::current_exe()?;
-    Ok(here.with_file_name("pando"))
-}
-
-/// What a query costs.
-#[derive(Clone, Copy, Debug)]
-struct Cost {
-    /// CPU time of the server, user and system, in microseconds.
-    micros: f64,
-    /// Of that, in user space.
-    user: f64,
-    /// Queries a second.
-    rate: f64,
-    lost: usize,
-}
-
-fn measure(target: &Target, queries: &[Vec<u8>]) -> anyhow::Result<Cost> {
-    let sockets = (0..WINDOW).map(|_| {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
-        socket.connect(("127.0.0.1", target.port))?;
-        socket.set_read_timeout(Some(LOST))?;
-        Ok(socket)
-    });
-    let sockets: Vec<UdpSocket> = sockets.collect::<std::io::Result<_>>()?;
-    let mut buffer = [0; 4096];
-    let (mut answered, mut lost) = (0usize, 0usize);
-    let before = Cpu::of(target.pid)?;
-    let begun = Instant::now();
-    let mut queries = queries.iter().cycle();
-    while begun.elapsed() < ROUND {
-        for socket in &sockets {
-            socket.send(queries.next().context("no query")?)?;
-        }
-        for socket in &sockets {
-            match socket.recv(&mut buffer) {
-                Ok(_) => answered += 1,
-                Err(_) => lost += 1,
-            }
-        }
-    }
-    let elapsed = begun.elapsed();
-    let used = Cpu::of(target.pid)?.since(before);
-    let each = |time: Duration| time.as_secs_f64() * 1e6 / answered.max(1) as f64;
-    Ok(Cost {
-        micros: each(used.total),
-        user: each(used.user),
-        rate: answered as f64 / elapsed.as_secs_f64(),
-        lost,
-    })
-}
-
-fn report(targets: &[Target], costs: &[Vec<Cost>]) {
-    let middle = |costs: &[Cost], of: fn(&Cost) -> f64| {
-        let mut values: Vec<f64> = costs.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+fn once(
+    peer: &Peer,
+    queries: &[Query],
+    time: Duration,
+    upstream: &mut Upstream,
+    serial: &mut u64,
+) -> anyhow::Result<Cost> {
+    let questions = Questions {
+        queries,
+        echo: peer.program == Program::Floor,
+        serial,
+        next: 0,
     };
-    let floor = costs
-        .first()
-        .map_or(f64::NAN, |costs| middle(costs, |cost| cost.micros));
-    println!(
-        "{:10} {:>10} {:>8} {:>10} {:>6} {:>7}",
-        "", "us/query", "user", "query/s", "lost", "x echo"
-    );
-    for (target, costs) in targets.iter().zip(costs) {
-        let micros = middle(costs, |cost| cost.micros);
-        println!(
-            "{:10} {micros:>10.3} {:>8.3} {:>10.0} {:>6} {:>7.2}",
-            target.name,
-            middle(costs, |cost| cost.user),
-            middle(costs, |cost| cost.rate),
-            costs.iter().map(|cost| cost.lost).sum::<usize>(),
-            micros / floor,
-        );
+    let mut generator = Generator::udp(peer.address(), questions, upstream)?;
+    let ramp = generator.run(RAMP)?;
+    let before = Cpu::of(peer.pid)?;
+    let tally = generator.run(time)?;
+    let used = Cpu::of(peer.pid)?.since(before);
+    let rest = generator.drain()?;
+    for part in [&ramp, &tally, &rest] {
+        if let Some(example) = &part.example {
+            bail!(
+                "{} wrong replies, as {example}\n{}",
+                part.wrong,
+                peer.output()
+            );
+        }
     }
-}
-
-/// Sends back what comes, one datagram at a time: the floor.
-fn echo(port: u16) -> anyhow::Result<()> {
-    let socket = UdpSocket::bind(("127.0.0.1", port))?;
-    let mut buffer = [0; 4096];
-    loop {
-        let (len, client) = socket.recv_from(&mut buffer)?;
-        socket.send_to(buffer.get(..len).unwrap_or_default(), client)?;
-    }
-}
-
-/// A query for the A records of a name, with EDNS as resolvers send it.
-fn query(name: &str) -> Vec<u8> {
-    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
-    for label in name.split('.').filter(|label| !label.is_empty()) {
-        query.push(label.len() as u8);
-        query.extend(label.bytes());
-    }
-    query.extend([0, 0, 1, 0, 1]);
-    query.extend([0, 0, 41, 0x04, 0xD0, 0, 0, 0, 0, 0, 0]);
-    query
+    Ok(Cost::new(used, tally.answered, tally.lost, tally.elapsed))
 }
