@@ -26,6 +26,10 @@ test:
 micro:
     cargo bench -p pando-micro
 
+# Their instructions and allocations against benches/micro/baseline.json; needs valgrind.
+instructions *args:
+    cargo run --release -p pando-micro -- {{args}}
+
 # One minute of each fuzz target; needs a nightly toolchain and cargo-fuzz.
 fuzz seconds="60":
     for target in $(cargo +nightly fuzz list); do \

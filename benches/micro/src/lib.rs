@@ -1,5 +1,7 @@
 //! The functions on the way of a query, each as something that can be called
-//! again and again: by criterion, which takes the time (`benches/micro.rs`).
+//! again and again: by criterion, which takes the time (`benches/micro.rs`),
+//! and under callgrind, which counts instructions and allocations
+//! (`src/main.rs`).
 //!
 //! Inputs are real: messages as clients send them, the kubeadm Corefile, a
 //! cluster of 1,000 Services and 100 headless ones with ten endpoints each.
