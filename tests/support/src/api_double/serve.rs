@@ -30,6 +30,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
+        // As Go's servers: an event must not wait for the last one's ACK.
+        let _ = stream.set_nodelay(true);
         while open.try_join_next().is_some() {}
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request| {
@@ -187,11 +189,10 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn json_reply(code: u16, body: &Value) -> Response<Body> {
+fn text_reply(code: u16, body: String) -> Response<Body> {
     let (mut sender, channel) = Channel::new(1);
-    let body = Bytes::from(body.to_string());
     // The channel is empty and holds one frame.
-    let _ = sender.try_send(Frame::data(body));
+    let _ = sender.try_send(Frame::data(Bytes::from(body)));
     respond(code, channel)
 }
 
@@ -204,7 +205,7 @@ fn respond(code: u16, body: Body) -> Response<Body> {
 }
 
 fn status(code: u16, message: &str) -> Response<Body> {
-    json_reply(code, &status_object(code, message))
+    text_reply(code, status_object(code, message).to_string())
 }
 
 /// In the words of RBAC, which name what is missing.

@@ -1,6 +1,7 @@
 //! The objects of a double and their history.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
@@ -49,31 +50,99 @@ const fn core(plural: &'static str, kind: &'static str, namespaced: bool) -> Res
     }
 }
 
+/// An object, encoded once for everyone who is sent it.
+#[derive(Debug)]
+pub(super) struct Object {
+    resource: &'static Resource,
+    /// Without `kind` and `apiVersion`: as an item of a list.
+    item: String,
+    labels: Vec<(String, String)>,
+    /// Texts by their path, `metadata.name`: what a field selector may name.
+    fields: Vec<(String, String)>,
+}
+
+impl Object {
+    fn new(resource: &'static Resource, mut value: Value) -> Self {
+        let texts = |path: &str, value: &Value| -> Vec<(String, String)> {
+            let members = value.as_object().into_iter().flatten();
+            let texts = members.filter_map(|(key, value)| {
+                Some((format!("{path}{key}"), value.as_str()?.to_owned()))
+            });
+            texts.collect()
+        };
+        if let Some(members) = value.as_object_mut() {
+            members.remove("kind");
+            members.remove("apiVersion");
+        }
+        let sections = value.as_object().into_iter().flatten();
+        let fields = sections.flat_map(|(section, value)| texts(&format!("{section}."), value));
+        Self {
+            resource,
+            labels: texts("", &value["metadata"]["labels"]),
+            fields: fields.collect(),
+            item: value.to_string(),
+        }
+    }
+
+    /// As an item of a list, which does not say what it is: the list does.
+    pub(super) fn item(&self) -> &str {
+        &self.item
+    }
+
+    /// By itself.
+    pub(super) fn text(&self) -> String {
+        let Resource {
+            kind, api_version, ..
+        } = self.resource;
+        let members = self.item.trim_start_matches('{');
+        format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",{members}")
+    }
+
+    pub(super) fn namespace(&self) -> Option<&str> {
+        find(&self.fields, "metadata.namespace")
+    }
+
+    /// As it is told when it is gone: with the version of its end.
+    fn last(&self, version: u64) -> Self {
+        let mut value: Value = serde_json::from_str(&self.item).unwrap_or_default();
+        value["metadata"]["resourceVersion"] = json!(version.to_string());
+        Self::new(self.resource, value)
+    }
+}
+
+fn find<'a>(texts: &'a [(String, String)], key: &str) -> Option<&'a str> {
+    let found = texts.iter().find(|(known, _)| known == key);
+    found.map(|(_, value)| value.as_str())
+}
+
+/// The objects of one kind by `namespace/name`.
+pub(super) type Objects = BTreeMap<Arc<str>, Arc<Object>>;
+
 /// One change: what an object was before and is after it.
-#[derive(Clone, Debug)]
-pub(super) struct Change {
-    pub(super) version: u64,
-    pub(super) plural: &'static str,
-    pub(super) key: String,
-    before: Option<Value>,
-    after: Option<Value>,
+#[derive(Debug)]
+struct Change {
+    version: u64,
+    plural: &'static str,
+    key: Arc<str>,
+    before: Option<Arc<Object>>,
+    after: Option<Arc<Object>>,
 }
 
 /// An event of a watch.
 #[derive(Debug)]
 pub(super) struct Event {
     pub(super) kind: &'static str,
-    pub(super) object: Value,
+    pub(super) object: Arc<Object>,
 }
 
-/// All objects by plural name and `namespace/name`, with all changes ever.
+/// All objects by plural name, with all changes ever.
 #[derive(Debug)]
 pub(super) struct Store {
     /// Which cluster this is, of those that the double has been.
     cluster: u32,
     version: u64,
     oldest: u64,
-    objects: BTreeMap<(&'static str, String), Value>,
+    objects: BTreeMap<&'static str, Objects>,
     changes: Vec<Change>,
 }
 
@@ -156,12 +225,13 @@ impl Store {
         {
             metadata.remove("labels");
         }
-        let key = format!("{namespace}/{name}");
-        let before = self.objects.get(&(resource.plural, key.clone())).cloned();
+        let key: Arc<str> = format!("{namespace}/{name}").into();
+        let objects = self.objects.entry(resource.plural).or_default();
+        let before = objects.get(&key).cloned();
         self.version += 1;
         metadata.insert("resourceVersion".into(), json!(self.version.to_string()));
         let uid = match &before {
-            Some(before) => before["metadata"]["uid"].clone(),
+            Some(before) => json!(find(&before.fields, "metadata.uid")),
             None => json!(format!(
                 "{:08x}-0000-0000-0000-{:012x}",
                 self.cluster, self.version
@@ -171,46 +241,47 @@ impl Store {
         metadata
             .entry("creationTimestamp")
             .or_insert_with(|| json!("2026-01-01T00:00:00Z"));
-        let slot = (resource.plural, key);
-        self.objects.insert(slot.clone(), object.clone());
-        self.log(slot, before, Some(object));
+        let object = Arc::new(Object::new(resource, object));
+        objects.insert(Arc::clone(&key), Arc::clone(&object));
+        self.log(resource.plural, key, before, Some(object));
         Ok(self.version)
     }
 
     pub(super) fn delete(&mut self, plural: &str, namespace: &str, name: &str) -> Option<u64> {
-        let resource = RESOURCES
-            .iter()
-            .find(|resource| resource.plural == plural)?;
-        let slot = (resource.plural, format!("{namespace}/{name}"));
-        let before = self.objects.remove(&slot)?;
+        let key = format!("{namespace}/{name}");
+        let objects = self.objects.get_mut(plural)?;
+        let (key, before) = objects.remove_entry(key.as_str())?;
         self.version += 1;
-        self.log(slot, Some(before), None);
+        self.log(before.resource.plural, key, Some(before), None);
         Some(self.version)
     }
 
-    fn log(&mut self, slot: (&'static str, String), before: Option<Value>, after: Option<Value>) {
+    fn log(
+        &mut self,
+        plural: &'static str,
+        key: Arc<str>,
+        before: Option<Arc<Object>>,
+        after: Option<Arc<Object>>,
+    ) {
         self.changes.push(Change {
             version: self.version,
-            plural: slot.0,
-            key: slot.1,
+            plural,
+            key,
             before,
             after,
         });
     }
 
     /// The objects of a kind as they were at `version`, in the order of keys.
-    pub(super) fn at(&self, plural: &str, version: u64) -> BTreeMap<String, Value> {
-        let mut objects: BTreeMap<_, _> = (self.objects.iter())
-            .filter(|((kind, _), _)| *kind == plural)
-            .map(|((_, key), object)| (key.clone(), object.clone()))
-            .collect();
+    pub(super) fn at(&self, plural: &str, version: u64) -> Objects {
+        let mut objects = self.objects.get(plural).cloned().unwrap_or_default();
         let undone = self.changes.iter().rev();
         for change in undone.take_while(|change| change.version > version) {
             if change.plural != plural {
                 continue;
             }
             match &change.before {
-                Some(before) => objects.insert(change.key.clone(), before.clone()),
+                Some(before) => objects.insert(Arc::clone(&change.key), Arc::clone(before)),
                 None => objects.remove(&change.key),
             };
         }
@@ -237,13 +308,9 @@ impl Change {
         let after = self.after.as_ref().filter(|object| scope.holds(object));
         let (kind, object) = match (before, after) {
             (None, None) => return None,
-            (None, Some(after)) => ("ADDED", after.clone()),
-            (Some(_), Some(after)) => ("MODIFIED", after.clone()),
-            (Some(before), None) => {
-                let mut last = before.clone();
-                last["metadata"]["resourceVersion"] = json!(self.version.to_string());
-                ("DELETED", last)
-            }
+            (None, Some(after)) => ("ADDED", Arc::clone(after)),
+            (Some(_), Some(after)) => ("MODIFIED", Arc::clone(after)),
+            (Some(before), None) => ("DELETED", Arc::new(before.last(self.version))),
         };
         Some(Event { kind, object })
     }
@@ -274,20 +341,11 @@ enum Test {
 }
 
 impl Scope {
-    pub(super) fn holds(&self, object: &Value) -> bool {
-        let metadata = &object["metadata"];
-        let namespace = metadata["namespace"].as_str();
-        (self.namespace.as_deref()).is_none_or(|only| Some(only) == namespace)
-            && (self.labels.iter()).all(|term| term.accepts(metadata["labels"][&term.key].as_str()))
-            && self.fields.iter().all(|term| {
-                let path = format!("/{}", term.key.replace('.', "/"));
-                term.accepts(Some(
-                    object
-                        .pointer(&path)
-                        .and_then(Value::as_str)
-                        .unwrap_or_default(),
-                ))
-            })
+    pub(super) fn holds(&self, object: &Object) -> bool {
+        (self.namespace.as_deref()).is_none_or(|only| Some(only) == object.namespace())
+            && (self.labels.iter()).all(|term| term.accepts(find(&object.labels, &term.key)))
+            && (self.fields.iter())
+                .all(|term| term.accepts(Some(find(&object.fields, &term.key).unwrap_or_default())))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Asked, Body, Response, json_reply, status};
+use super::{Asked, Body, Response, status, text_reply};
 use crate::api_double::Shared;
+use crate::api_double::store::Object;
 
 pub(super) fn read(asked: &Asked, shared: &Shared) -> Response<Body> {
     let store = shared.store();
@@ -34,16 +35,15 @@ pub(super) fn read(asked: &Asked, shared: &Shared) -> Response<Body> {
         return status(504, &format!("Too large resource version: {wanted}"));
     }
     let namespace = asked.scope.namespace.as_deref();
-    let in_namespace = |object: &Value| {
-        namespace.is_none_or(|only| object["metadata"]["namespace"].as_str() == Some(only))
-    };
+    let in_namespace =
+        |object: &Object| namespace.is_none_or(|only| object.namespace() == Some(only));
     let version = if exact { wanted } else { version };
     let objects = store.at(asked.resource.plural, version);
     drop(store);
 
     if let Some(key) = &asked.name {
-        return match objects.get(key) {
-            Some(object) => json_reply(200, object),
+        return match objects.get(key.as_str()) {
+            Some(object) => text_reply(200, object.text()),
             None => {
                 let name = key.rsplit('/').next().unwrap_or_default();
                 let plural = asked.resource.plural;
@@ -57,7 +57,7 @@ pub(super) fn read(asked: &Asked, shared: &Shared) -> Response<Body> {
     let mut rest = objects
         .into_iter()
         .filter(|(key, object)| {
-            after.as_ref().is_none_or(|after| key > after) && in_namespace(object)
+            after.as_deref().is_none_or(|after| &**key > after) && in_namespace(object)
         })
         .peekable();
     let limit = request
@@ -69,22 +69,21 @@ pub(super) fn read(asked: &Asked, shared: &Shared) -> Response<Body> {
         (Some(limit), Some(forced)) => limit.min(forced),
         (limit, forced) => limit.or(forced).unwrap_or(usize::MAX),
     };
-    let mut items = Vec::new();
-    let mut last = String::new();
-    while items.len() < limit {
-        let Some((key, mut object)) = rest.next() else {
+    let mut items = String::new();
+    let (mut taken, mut last) = (0, String::new());
+    while taken < limit {
+        let Some((key, object)) = rest.next() else {
             break;
         };
         if !asked.scope.holds(&object) {
             continue;
         }
-        // Items of a list do not say what they are: the list does.
-        if let Some(fields) = object.as_object_mut() {
-            fields.remove("kind");
-            fields.remove("apiVersion");
+        if taken > 0 {
+            items.push(',');
         }
-        items.push(object);
-        last = key;
+        items.push_str(object.item());
+        taken += 1;
+        last = key.to_string();
     }
     let mut metadata = json!({ "resourceVersion": version.to_string() });
     if rest.peek().is_some() {
@@ -93,11 +92,10 @@ pub(super) fn read(asked: &Asked, shared: &Shared) -> Response<Body> {
             metadata["remainingItemCount"] = Value::from(rest.count());
         }
     }
-    let list = json!({
-        "kind": format!("{}List", asked.resource.kind),
-        "apiVersion": asked.resource.api_version,
-        "metadata": metadata,
-        "items": items,
-    });
-    json_reply(200, &list)
+    let (kind, api_version) = (asked.resource.kind, asked.resource.api_version);
+    let head = format!("\"kind\":\"{kind}List\",\"apiVersion\":\"{api_version}\"");
+    text_reply(
+        200,
+        format!("{{{head},\"metadata\":{metadata},\"items\":[{items}]}}"),
+    )
 }

@@ -8,11 +8,13 @@ use http_body_util::channel::{Channel, Sender};
 use serde_json::{Value, json};
 
 use super::{Asked, Body, Cut, Response, cut, respond, status, status_object};
-use crate::api_double::store::{Resource, Scope};
+use crate::api_double::store::{Object, Resource, Scope};
 use crate::api_double::{Break, Shared};
 
 /// How long a watch lives whose client names no `timeoutSeconds`.
 const LIFE: Duration = Duration::from_secs(1800);
+/// Lines that can be sent at once are sent in pieces of about this many bytes.
+const PIECE: usize = 32 << 10;
 
 struct Watch {
     shared: Arc<Shared>,
@@ -68,7 +70,7 @@ pub(super) fn watch(asked: Asked, shared: &Arc<Shared>) -> Response<Body> {
 /// A watch whose only event says that it starts too far back.
 pub(super) fn gone_at_once() -> Response<Body> {
     let (mut sender, channel) = Channel::new(1);
-    tokio::spawn(async move { sender.send_data(line("ERROR", &too_old(0))).await });
+    tokio::spawn(async move { sender.send_data(line("ERROR", too_old(0)).into()).await });
     respond(200, channel)
 }
 
@@ -76,9 +78,9 @@ fn too_old(version: u64) -> Value {
     status_object(410, &format!("too old resource version: {version}"))
 }
 
-fn line(kind: &str, object: &Value) -> Bytes {
+fn line(kind: &str, object: impl std::fmt::Display) -> String {
     // The real server writes the type first.
-    Bytes::from(format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n"))
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
 }
 
 impl Watch {
@@ -95,7 +97,8 @@ impl Watch {
 
         if let Some(from) = from.filter(|_| !initial) {
             if !self.shared.store().remembers(from) {
-                let _ = self.sender.send_data(line("ERROR", &too_old(from))).await;
+                let line = line("ERROR", too_old(from));
+                let _ = self.sender.send_data(line.into()).await;
                 return;
             }
         } else if !self.send_existing(initial).await {
@@ -127,10 +130,10 @@ impl Watch {
             self.version = store.version();
             store.at(self.resource.plural, self.version)
         };
-        for object in objects.values().filter(|object| self.scope.holds(object)) {
-            if self.sender.send_data(line("ADDED", object)).await.is_err() {
-                return false;
-            }
+        let held = (objects.into_values()).filter(|object| self.scope.holds(object));
+        let lines: Vec<_> = held.map(|object| ("ADDED", object)).collect();
+        if !self.send_lines(lines).await {
+            return false;
         }
         let end = json!({ "k8s.io/initial-events-end": "true" });
         !initial || !self.bookmarks || self.send_bookmark(Some(end)).await
@@ -143,9 +146,21 @@ impl Watch {
             self.version = store.version();
             events
         };
-        for event in events {
-            let line = line(event.kind, &event.object);
-            if self.sender.send_data(line).await.is_err() {
+        let lines = events.into_iter().map(|event| (event.kind, event.object));
+        self.send_lines(lines.collect()).await
+    }
+
+    /// Sends what is there at once in few pieces, as the real server does.
+    async fn send_lines(&mut self, lines: Vec<(&str, Arc<Object>)>) -> bool {
+        let mut lines = lines.into_iter().peekable();
+        let mut piece = String::new();
+        while let Some((kind, object)) = lines.next() {
+            piece.push_str(&line(kind, object.text()));
+            if piece.len() < PIECE && lines.peek().is_some() {
+                continue;
+            }
+            let piece = Bytes::from(std::mem::take(&mut piece));
+            if self.sender.send_data(piece).await.is_err() {
                 return false;
             }
         }
@@ -165,8 +180,8 @@ impl Watch {
             "apiVersion": self.resource.api_version,
             "metadata": metadata,
         });
-        let line = line("BOOKMARK", &object);
-        self.sender.send_data(line).await.is_ok()
+        let line = line("BOOKMARK", object);
+        self.sender.send_data(line.into()).await.is_ok()
     }
 
     /// Ends the stream; what has happened by now is still told.
@@ -177,8 +192,8 @@ impl Watch {
         match how {
             Break::End => {}
             Break::Gone => {
-                let line = line("ERROR", &too_old(self.version));
-                let _ = self.sender.send_data(line).await;
+                let line = line("ERROR", too_old(self.version));
+                let _ = self.sender.send_data(line.into()).await;
             }
             Break::Cut => {
                 let half = Bytes::from_static(b"{\"type\":\"ADDED\",\"object\":{\"kind\":\"Ser");
