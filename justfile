@@ -22,14 +22,6 @@ control-plane:
 test:
     cargo test --workspace
 
-# How long the functions on the way of a query take.
-micro:
-    cargo bench -p pando-micro
-
-# Their instructions and allocations against benches/micro/baseline.json; needs valgrind.
-instructions *args:
-    cargo run --release -p pando-micro -- {{args}}
-
 # One minute of each fuzz target; needs a nightly toolchain and cargo-fuzz.
 fuzz seconds="60":
     for target in $(cargo +nightly fuzz list); do \
@@ -37,3 +29,8 @@ fuzz seconds="60":
 
 demo:
     cargo run --release -- -conf deploy/demo/Corefile
+
+# Memory, start, look-ups and changes from 100 to 10,000 Services, beside CoreDNS where COREDNS_BIN names one.
+scale *arguments:
+    cargo build --release
+    cargo run --release -p pando-scale -- {{arguments}}

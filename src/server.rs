@@ -8,7 +8,6 @@
 
 mod address;
 mod connections;
-mod direct;
 mod job;
 mod listener;
 mod mmsg;
@@ -28,7 +27,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 pub use address::ListenAddress;
-pub use direct::Direct;
 pub use listener::{Block, Listener, View};
 pub use socket::ListenError;
 
