@@ -22,6 +22,14 @@ control-plane:
 test:
     cargo test --workspace
 
+# How long the functions on the way of a query take.
+micro:
+    cargo bench -p pando-micro
+
+# Their instructions and allocations against benches/micro/baseline.json; needs valgrind.
+instructions *args:
+    cargo run --release -p pando-micro -- {{args}}
+
 # One minute of each fuzz target; needs a nightly toolchain and cargo-fuzz.
 fuzz seconds="60":
     for target in $(cargo +nightly fuzz list); do \

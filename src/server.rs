@@ -8,6 +8,7 @@
 
 mod address;
 mod connections;
+mod direct;
 mod job;
 mod listener;
 mod mmsg;
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 pub use address::ListenAddress;
+pub use direct::Direct;
 pub use listener::{Block, Listener, View};
 pub use socket::ListenError;
 

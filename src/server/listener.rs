@@ -141,32 +141,12 @@ impl Listener {
         names
     }
 
-    fn blocks_of(&self, zone: Name<'_>) -> &[usize] {
-        let wire = zone.wire();
-        let word = self.lengths.get(wire.len() / 64).copied().unwrap_or(0);
-        if word & (1 << (wire.len() % 64)) == 0 {
-            return &[];
-        }
-        self.zones.get(wire).map_or(&[], |blocks| blocks)
-    }
-
-    fn takes(&self, index: usize, exchange: &Exchange) -> bool {
-        let view = self.blocks.get(index).and_then(|block| block.view.as_ref());
-        view.is_none_or(|view| (view.filter)(exchange))
-    }
-
-    fn is_empty(&self, index: usize) -> bool {
-        self.blocks
-            .get(index)
-            .is_none_or(|block| block.chain.is_empty())
-    }
-
     /// The block that serves a query; `None` is refused.
     ///
     /// The longest zone wins whose view takes the query. A block without
     /// plugins ends the search. A DS query belongs to the parent side of a
     /// zone cut, so there the shortest zone wins, the root excepted.
-    fn select(&self, exchange: &Exchange) -> Option<usize> {
+    pub fn select(&self, exchange: &Exchange) -> Option<usize> {
         let ds = exchange.request.qtype() == rtype::DS;
         let mut kept = None;
         let mut rest = Some(exchange.request.name());
@@ -186,6 +166,26 @@ impl Listener {
         }
         let mut root = self.blocks_of(Name::ROOT).iter().copied();
         kept.or_else(|| root.find(|index| !self.is_empty(*index) && self.takes(*index, exchange)))
+    }
+
+    fn blocks_of(&self, zone: Name<'_>) -> &[usize] {
+        let wire = zone.wire();
+        let word = self.lengths.get(wire.len() / 64).copied().unwrap_or(0);
+        if word & (1 << (wire.len() % 64)) == 0 {
+            return &[];
+        }
+        self.zones.get(wire).map_or(&[], |blocks| blocks)
+    }
+
+    fn takes(&self, index: usize, exchange: &Exchange) -> bool {
+        let view = self.blocks.get(index).and_then(|block| block.view.as_ref());
+        view.is_none_or(|view| (view.filter)(exchange))
+    }
+
+    fn is_empty(&self, index: usize) -> bool {
+        self.blocks
+            .get(index)
+            .is_none_or(|block| block.chain.is_empty())
     }
 }
 
