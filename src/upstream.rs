@@ -7,8 +7,9 @@
 //!
 //! On the way a query follows: `exchange` (in and out), `race` and `order` (which upstream, when
 //! the next one, until when), `pool` (which socket), `udp` or `stream` (onto the wire and off),
-//! `link` (which reply belongs to which query), `message` (what must be understood of a message).
+//! `link` (which reply belongs to which query), `alarm` (when waiting ends), `message` (what must be understood of a message).
 
+mod alarm;
 mod attempt;
 mod buf;
 mod error;

@@ -7,15 +7,16 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::attempt::Attempt;
 use super::buf::Buf;
 use super::error::{Cause, Error, Failure};
@@ -111,12 +112,9 @@ impl<'a> Race<'a> {
     pub(super) async fn run(mut self) -> Result<Answer, Error> {
         let mut now = self.give_up - PATIENCE;
         self.start(Why::Needed, now);
-        let mut timer = pin!(sleep_until(self.wake_at()));
+        let mut alarm = Alarm::new();
         while !self.running.is_empty() || self.next_at.is_some() {
             let wake_at = self.wake_at();
-            if timer.deadline() != wake_at {
-                timer.as_mut().reset(wake_at);
-            }
             let event = poll_fn(|cx| {
                 for (nth, attempt) in self.running.iter_mut().enumerate() {
                     if let Poll::Ready(outcome) = Pin::new(&mut attempt.ticket).poll(cx) {
@@ -127,7 +125,7 @@ impl<'a> Race<'a> {
                         return Poll::Ready(Event::Time);
                     }
                 }
-                timer.as_mut().poll(cx).map(|()| Event::Time)
+                alarm.poll(wake_at, cx).map(|()| Event::Time)
             })
             .await;
             now = Instant::now();
