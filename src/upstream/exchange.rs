@@ -61,7 +61,8 @@ impl Group {
             return Err(no_question);
         };
         let _slot = self.admit()?;
-        let mut answer = Race::new(self, query, question, client).run().await?;
+        let mut race = Race::new(self, query, question, client);
+        let mut answer = race.run().await?;
         if let Some(theirs) = answer.message.first_chunk_mut() {
             *theirs = id;
         }

@@ -109,7 +109,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<Answer, Error> {
+    pub(super) async fn run(&mut self) -> Result<Answer, Error> {
         let mut now = self.give_up - PATIENCE;
         self.start(Why::Needed, now);
         let mut alarm = Alarm::new();
@@ -149,7 +149,7 @@ impl<'a> Race<'a> {
             }
         }
         self.leave_behind(now);
-        match (self.fallback, self.wrong, self.failure) {
+        match (self.fallback.take(), self.wrong, self.failure.take()) {
             (Some(answer), _, _) => Ok(answer),
             (_, Some(upstream), _) => Err(Error::WrongReply(upstream)),
             (_, _, Some(failure)) => Err(Error::Failed(failure)),

@@ -37,6 +37,15 @@ fn a_thousand_at_once_each_get_their_own_answer_from_few_ports() {
     });
 }
 
+/// Every query allocates it, and what is larger malloc keeps in no list of a thread's own.
+#[test]
+fn an_exchange_is_not_large() {
+    let group = group(Options::default(), &[]);
+    let exchange = group.exchange(Buf::default(), UDP);
+    let size = size_of_val(&exchange);
+    assert!(size <= 900, "{size} octets");
+}
+
 #[test]
 fn source_ports_change_and_are_spread() {
     worker(async {
