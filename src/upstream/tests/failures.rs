@@ -126,6 +126,60 @@ fn a_dead_first_upstream_costs_little_and_is_found_out() {
     });
 }
 
+/// Whatever the first upstream does to a connection, the second answers what the first does not.
+#[test]
+fn no_query_is_lost_over_tcp_while_another_upstream_lives() {
+    type Bad = fn(&server::Seen, Vec<u8>) -> Action;
+    let table: [(&str, Bad); 8] = [
+        ("never answers", |_, _| Action::Drop),
+        ("closes at once", |_, _| Action::Close),
+        ("closes after each reply", |_, reply| Action::Last(reply)),
+        ("closes after three replies", |seen, reply| match seen {
+            seen if seen.nth_on_connection < 2 => Action::Reply(reply),
+            _ => Action::Last(reply),
+        }),
+        ("closes after half a reply", |_, reply| Action::Half(reply)),
+        (
+            "answers some and then half of one",
+            |seen, reply| match seen.nth_on_connection {
+                0..3 => Action::Reply(reply),
+                _ => Action::Half(reply),
+            },
+        ),
+        ("answers in reverse", |seen, reply| {
+            let late = 8_u32.saturating_sub(seen.nth_on_connection as u32);
+            Action::Later(10 * MS * late, reply)
+        }),
+        ("does not speak DNS", |_, _| {
+            Action::Several(vec![b"HTTP/1.1".to_vec()])
+        }),
+    ];
+    worker(async {
+        let live = Server::start(|seen| Action::Reply(reply(&seen.message, [1; 4]))).await;
+        for (what, bad) in table {
+            let first = Server::start(move |seen| bad(seen, reply(&seen.message, [1; 4]))).await;
+            let options = Options {
+                force_tcp: true,
+                ..sequential()
+            };
+            let group = group(options, &[first.addr, live.addr]);
+            for burst in [1, 100] {
+                let queries = (0..burst).map(|n| {
+                    let asked = query(&format!("n{n}"));
+                    let group = &group;
+                    async move { (group.exchange(Buf::copy_of(&asked), UDP).await, asked) }
+                });
+                for (answer, asked) in join_all(queries).await {
+                    let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+                    assert_eq!(*answer.message, reply(&asked, [1; 4]), "{what}");
+                }
+            }
+            assert!(first.queries() > 0, "{what}");
+            assert_eq!(group.pools()[0].in_flight(), 0, "{what}");
+        }
+    });
+}
+
 #[test]
 fn a_dead_upstream_goes_down_and_comes_back() {
     worker(async {

@@ -34,6 +34,10 @@ pub(super) enum Action {
     Drop,
     /// Close the connection it came by.
     Close,
+    /// Send this, and then close the connection it came by.
+    Last(Vec<u8>),
+    /// Send half of this, and then close the connection it came by.
+    Half(Vec<u8>),
 }
 
 pub(super) struct Server {
@@ -178,7 +182,7 @@ async fn serve_udp(socket: Rc<UdpSocket>, script: Script, log: Rc<RefCell<Vec<Se
                         let _ = socket.send_to(&reply, peer).await;
                     }
                 }
-                Action::Drop | Action::Close => {}
+                Action::Drop | Action::Close | Action::Last(_) | Action::Half(_) => {}
             }
         });
     }
@@ -211,19 +215,29 @@ async fn serve_stream(
         let write = Rc::clone(&write);
         let answer = async move {
             match action {
-                Action::Reply(reply) => send(&write, &reply, false).await,
-                Action::Dribble(reply) => send(&write, &reply, true).await,
+                Action::Reply(reply) => send(&write, &reply).await,
+                Action::Dribble(reply) => dribble(&write, &reply).await,
                 Action::Later(delay, reply) => {
                     tokio::time::sleep(delay).await;
-                    send(&write, &reply, false).await;
+                    send(&write, &reply).await;
                 }
                 Action::Several(replies) => {
                     for reply in replies {
-                        send(&write, &reply, false).await;
+                        send(&write, &reply).await;
                     }
                 }
                 Action::Drop => {}
                 Action::Close => return true,
+                Action::Last(reply) => {
+                    send(&write, &reply).await;
+                    return true;
+                }
+                Action::Half(reply) => {
+                    let framed = framed(&reply);
+                    let (half, _) = framed.split_at(framed.len() / 2);
+                    let _ = write.lock().await.write_all(half).await;
+                    return true;
+                }
             }
             false
         };
@@ -239,15 +253,18 @@ async fn serve_stream(
     }
 }
 
-async fn send(write: &Mutex<OwnedWriteHalf>, reply: &[u8], dribble: bool) {
+fn framed(reply: &[u8]) -> Vec<u8> {
     let len = u16::try_from(reply.len()).expect("a message fits its length");
-    let framed = [&len.to_be_bytes()[..], reply].concat();
+    [&len.to_be_bytes()[..], reply].concat()
+}
+
+async fn send(write: &Mutex<OwnedWriteHalf>, reply: &[u8]) {
+    let _ = write.lock().await.write_all(&framed(reply)).await;
+}
+
+async fn dribble(write: &Mutex<OwnedWriteHalf>, reply: &[u8]) {
     let mut write = write.lock().await;
-    if !dribble {
-        let _ = write.write_all(&framed).await;
-        return;
-    }
-    for octet in framed {
+    for octet in framed(reply) {
         let _ = write.write_all(&[octet]).await;
         tokio::task::yield_now().await;
     }
