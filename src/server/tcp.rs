@@ -22,7 +22,7 @@ use crate::wire::rtype;
 
 /// How long the first message may take to arrive whole.
 const READ: Duration = Duration::from_secs(3);
-/// How long a client may take to make room for what is sent.
+/// How long a client may take to make room for [`HIGH_WATER`] octets, or for less.
 const WRITE: Duration = Duration::from_secs(5);
 /// How long a connection may be idle between messages.
 const IDLE: Duration = Duration::from_secs(10);
@@ -33,6 +33,8 @@ const IN_FLIGHT: usize = 128;
 const HIGH_WATER: usize = 64 << 10;
 /// Octets asked of the system at once.
 const READ_SIZE: usize = 2048;
+/// What the buffers of a connection shrink to between bursts, in octets: there may be thousands.
+const KEPT: usize = 4096;
 /// Messages of one connection that wait for the connection to send them.
 const LATE: usize = 16;
 
@@ -187,7 +189,7 @@ impl Connection {
         self.input.drain(..at);
         if self.input.is_empty() {
             // A client that once sent a large message keeps no large buffer.
-            self.input.shrink_to(READ_SIZE);
+            self.input.shrink_to(KEPT);
         }
         at > 0
     }
@@ -254,14 +256,12 @@ impl Connection {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        // A client that takes nothing for a while is gone or means harm.
-        let mut left = self.output.as_slice();
-        while !left.is_empty() {
-            let written = timeout(WRITE, self.stream.write(left)).await??;
-            left = left.get(written..).unwrap_or_default();
+        // A client that takes nothing for a while, or next to nothing, is gone or means harm.
+        for part in self.output.chunks(HIGH_WATER) {
+            timeout(WRITE, self.stream.write_all(part)).await??;
         }
         self.output.clear();
-        self.output.shrink_to(HIGH_WATER);
+        self.output.shrink_to(KEPT);
         Ok(())
     }
 }

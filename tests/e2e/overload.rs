@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pando_test::{Ask, BOUND, Client, Reply, Rule, Server, Upstream};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::pando;
@@ -118,6 +118,85 @@ async fn a_client_that_does_not_read_is_cut_off() {
         cut = cut => cut.expect("cut off"),
         () = asking => unreachable!(),
     }
+}
+
+/// Ten thousand queries in one write, every other one for an upstream: each is answered, once.
+#[tokio::test]
+async fn a_flood_on_one_connection_is_answered_whole() {
+    let upstream = Upstream::start().await.unwrap();
+    upstream.rule(Rule::new(Reply::answer(&[
+        "n.example.org. 60 IN A 192.0.2.1",
+    ])));
+    let corefile = format!(
+        ".:$PORT {{\n forward . {}\n}}\nlocal:$PORT {{\n whoami\n}}\n",
+        upstream.address()
+    );
+    let server = pando(&corefile).start().await.unwrap();
+    let mut framed = Vec::new();
+    for id in 0..10_000 {
+        let name = ["n.example.org", "n.local"][usize::from(id % 2)];
+        let bytes = Ask::new(name, "A").id(id).bytes();
+        framed.extend((bytes.len() as u16).to_be_bytes());
+        framed.extend(bytes);
+    }
+    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let (mut read, mut write) = stream.into_split();
+    let sent = tokio::spawn(async move {
+        write.write_all(&framed).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let mut ids = Vec::new();
+    let receive = async {
+        while let Ok(length) = read.read_u16().await {
+            let mut message = vec![0; usize::from(length)];
+            read.read_exact(&mut message).await.unwrap();
+            assert_eq!(message[3] & 0x0F, 0, "NOERROR: {message:?}");
+            ids.push(u16::from_be_bytes([message[0], message[1]]));
+        }
+    };
+    tokio::time::timeout(6 * BOUND, receive).await.unwrap();
+    sent.await.unwrap();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(0..10_000));
+}
+
+/// What a connection needed in a burst it does not keep while it is idle.
+#[tokio::test]
+async fn idle_connections_keep_no_large_buffers() {
+    const CONNECTIONS: usize = 200;
+    let text = "x".repeat(250);
+    let corefile = format!(
+        ".:$PORT {{\n template IN TXT . {{\n answer \"{{{{ .Name }}}} 60 IN TXT {text} {text} {text} {text}\"\n }}\n}}\n"
+    );
+    let server = pando(&corefile).start().await.unwrap();
+    let bytes = Ask::new("example.org", "TXT").bytes();
+    let framed = [&(bytes.len() as u16).to_be_bytes(), &bytes[..]].concat();
+    let mut idle = Vec::new();
+    let mut before = 0;
+    for nth in 0..=CONNECTIONS {
+        let stream = TcpStream::connect(server.address()).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let queries = framed.repeat(100);
+        let sent = tokio::spawn(async move {
+            write.write_all(&queries).await.unwrap();
+            write
+        });
+        let receive = async {
+            for _ in 0..100 {
+                let length = read.read_u16().await.unwrap();
+                read.read_exact(&mut vec![0; usize::from(length)])
+                    .await
+                    .unwrap();
+            }
+        };
+        tokio::time::timeout(BOUND, receive).await.unwrap();
+        idle.push((read, sent.await.unwrap()));
+        if nth == 0 {
+            before = resident(&server);
+        }
+    }
+    let each = resident(&server).saturating_sub(before) / CONNECTIONS;
+    assert!(each < 24, "{each} KiB a connection");
 }
 
 /// Answers come as they are ready: a fast one overtakes a slow one.
