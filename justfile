@@ -42,3 +42,8 @@ demo:
 scale *arguments:
     cargo build --release
     cargo run --release -p pando-scale -- {{arguments}}
+
+# What a query costs beside a bare echo, unbound and dnsdist, and CoreDNS and node-cache where COREDNS_BIN and NODE_CACHE_BIN name them; two idle cores.
+load *arguments:
+    cargo build --release
+    cargo run --release -p pando-load -- {{arguments}}

@@ -58,6 +58,18 @@ fn pin(core: usize) -> anyhow::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("move to core {core}"))
 }
 
+/// Core-seconds that this machine's hypervisor has given to others so far.
+pub(crate) fn stolen() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    Duration::from_secs_f64(steal(&text).unwrap_or_default() / TICKS)
+}
+
+/// The eighth figure of the first line: `cpu user nice system idle …`.
+fn steal(stat: &str) -> Option<f64> {
+    let mut figures = stat.lines().next()?.split_whitespace();
+    figures.nth(8)?.parse().ok()
+}
+
 /// CPU time of a process, all threads, so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
@@ -120,6 +132,13 @@ mod tests {
         let stat = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 21 43 0 0 20 0";
         assert_eq!(ticks(stat), Some((21.0, 43.0)));
         assert_eq!(ticks("7 (x) S 1"), None);
+    }
+
+    #[test]
+    fn stolen_time_is_that_of_all_cores() {
+        let stat = "cpu  480918 0 70262 113904 1982 0 9871 1185 0 0\ncpu0 2 3";
+        assert_eq!(steal(stat), Some(1185.0));
+        assert_eq!(steal(""), None);
     }
 
     #[test]

@@ -1,24 +1,30 @@
-//! Asks a server as fast as it answers: a closed loop from 64 ports.
+//! Asks a server as fast as it answers: a closed loop from 64 ports, or over
+//! eight connections.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use crate::flight::{Flight, Slot};
-use crate::lane::{Buffers, Lane, UdpLane};
+use crate::lane::{Buffers, Lane, TcpLane, UdpLane};
+use crate::latency::Histogram;
 use crate::message::Query;
 use crate::upstream::Upstream;
+use crate::workload::Transport;
 
 /// Source ports of ours.
 const PORTS: usize = 64;
+/// Connections of ours, each with as many queries at a time as its part of the
+/// window.
+const CONNECTIONS: usize = 8;
 /// Queries under way at once. So many that a server never waits for one, and
 /// few enough for the receive buffer of a socket that asks for no other:
 /// 212,992 octets, of which Linux counts 768 for a query and may keep a quarter
 /// for queries that have been read already. 256 were too many.
 const WINDOW: usize = 192;
 /// After that a query counts as lost.
-const LOST: Duration = Duration::from_millis(500);
+pub(crate) const LOST: Duration = Duration::from_millis(500);
 /// Between two looks for lost queries.
-const LOOK: Duration = Duration::from_millis(50);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// What came of the queries of a while.
 #[derive(Clone, Debug, Default)]
@@ -34,15 +40,24 @@ pub(crate) struct Tally {
 
 /// What the queries are, and what their replies must be.
 pub(crate) struct Questions<'a> {
-    pub(crate) queries: &'a [Query],
-    /// Whether the server sends back what it gets: the floor.
-    pub(crate) echo: bool,
-    /// Counts up with each name that must be new.
-    pub(crate) serial: &'a mut u64,
-    pub(crate) next: usize,
+    queries: &'a [Query],
+    echo: bool,
+    serial: &'a mut u64,
+    next: usize,
 }
 
-impl Questions<'_> {
+impl<'a> Questions<'a> {
+    /// These in turn. `echo`: the server sends back what it gets, as the floor
+    /// does. `serial` counts up with each name that must be new.
+    pub(crate) fn new(queries: &'a [Query], echo: bool, serial: &'a mut u64) -> Self {
+        Self {
+            queries,
+            echo,
+            serial,
+            next: 0,
+        }
+    }
+
     /// Puts the next query into a slot.
     fn put(&mut self, id: u16, slot: &mut Slot, since: Instant) {
         let next = self.next;
@@ -73,31 +88,58 @@ impl Questions<'_> {
 
 /// A load on one server.
 pub(crate) struct Generator<'a> {
-    lanes: Vec<(Box<dyn Lane>, Flight)>,
+    pub(crate) lanes: Vec<(Box<dyn Lane>, Flight)>,
     buffers: Buffers,
     questions: Questions<'a>,
-    upstream: &'a mut Upstream,
+    pub(crate) upstream: &'a mut Upstream,
     departing: Vec<u8>,
-    tally: Tally,
+    pub(crate) tally: Tally,
+    /// Where replies leave their time, if anywhere.
+    pub(crate) histogram: Option<Histogram>,
 }
 
 impl<'a> Generator<'a> {
-    pub(crate) fn udp(
+    /// For [`Self::run`].
+    pub(crate) fn closed(
+        transport: Transport,
         server: SocketAddrV4,
         questions: Questions<'a>,
         upstream: &'a mut Upstream,
     ) -> anyhow::Result<Self> {
-        let lanes = (0..PORTS).map(|_| {
-            let lane: Box<dyn Lane> = Box::new(UdpLane::open(server)?);
-            Ok((lane, Flight::new(WINDOW / PORTS)))
-        });
+        let depth = match transport {
+            Transport::Udp => WINDOW / PORTS,
+            Transport::Tcp => WINDOW / CONNECTIONS,
+        };
+        Self::open(transport, server, questions, upstream, depth)
+    }
+
+    /// With room for `depth` queries on each lane.
+    pub(crate) fn open(
+        transport: Transport,
+        server: SocketAddrV4,
+        questions: Questions<'a>,
+        upstream: &'a mut Upstream,
+        depth: usize,
+    ) -> anyhow::Result<Self> {
+        let lane = || -> anyhow::Result<(Box<dyn Lane>, Flight)> {
+            let lane: Box<dyn Lane> = match transport {
+                Transport::Udp => Box::new(UdpLane::open(server)?),
+                Transport::Tcp => Box::new(TcpLane::open(server)?),
+            };
+            Ok((lane, Flight::new(depth)))
+        };
+        let lanes = match transport {
+            Transport::Udp => PORTS,
+            Transport::Tcp => CONNECTIONS,
+        };
         Ok(Self {
-            lanes: lanes.collect::<anyhow::Result<_>>()?,
+            lanes: (0..lanes).map(|_| lane()).collect::<anyhow::Result<_>>()?,
             buffers: Buffers::new(),
             questions,
             upstream,
             departing: Vec::new(),
             tally: Tally::default(),
+            histogram: None,
         })
     }
 
@@ -120,7 +162,7 @@ impl<'a> Generator<'a> {
             }
             for lane in 0..self.lanes.len() {
                 self.receive(lane)?;
-                self.fill(lane, now)?;
+                self.send(lane, now, usize::MAX);
             }
             self.upstream.serve()?;
         }
@@ -141,19 +183,22 @@ impl<'a> Generator<'a> {
         Ok(std::mem::take(&mut self.tally))
     }
 
-    fn give_up(&mut self, now: Instant, bound: Duration) {
+    pub(crate) fn give_up(&mut self, now: Instant, bound: Duration) {
         for (_, flight) in &mut self.lanes {
             self.tally.lost += flight.give_up(now, bound) as u64;
         }
     }
 
-    fn receive(&mut self, lane: usize) -> anyhow::Result<()> {
+    pub(crate) fn receive(&mut self, lane: usize) -> anyhow::Result<()> {
         let Some((lane, flight)) = self.lanes.get_mut(lane) else {
             return Ok(());
         };
         let received = lane.receive(&mut self.buffers, &mut |reply| {
             if let Some(slot) = flight.arrive(reply) {
                 self.questions.judge(slot, reply, &mut self.tally);
+                if let Some(histogram) = &mut self.histogram {
+                    histogram.add(slot.since.elapsed());
+                }
             }
         });
         if received.is_err() {
@@ -163,23 +208,22 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Sends as much as there is room for.
-    fn fill(&mut self, lane: usize, now: Instant) -> anyhow::Result<()> {
+    /// Sends as much as there is room for, and `most` at most.
+    pub(crate) fn send(&mut self, lane: usize, now: Instant, most: usize) {
         let Some((lane, flight)) = self.lanes.get_mut(lane) else {
-            return Ok(());
+            return;
         };
         self.departing.clear();
-        while let Some(slot) = flight.depart(|id, slot| self.questions.put(id, slot, now)) {
+        while self.departing.len() < most
+            && let Some(slot) = flight.depart(|id, slot| self.questions.put(id, slot, now))
+        {
             self.departing.push(slot);
         }
-        let queries: Vec<&[u8]> = self
-            .departing
-            .iter()
-            .map(|slot| flight.bytes(*slot))
-            .collect();
+        let departing = self.departing.iter();
+        let queries: Vec<&[u8]> = departing.map(|slot| flight.bytes(*slot)).collect();
+        // A connection that is closed shows with the next receive.
         if !queries.is_empty() {
-            lane.send(&mut self.buffers, &queries)?;
+            let _ = lane.send(&mut self.buffers, &queries);
         }
-        Ok(())
     }
 }

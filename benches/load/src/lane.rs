@@ -1,9 +1,10 @@
 //! Ways to a server: a UDP port of ours, or a connection.
 
 use std::io;
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{SocketAddrV4, TcpStream, UdpSocket};
 
 use crate::mmsg::{BATCH, Receiver, Sender};
+use crate::stream::Messages;
 
 /// A way to the server, with queries of its own under way on it.
 pub(crate) trait Lane {
@@ -65,6 +66,38 @@ impl Lane for UdpLane {
             each(reply);
         }
         Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        *self = Self::open(self.server)?;
+        Ok(())
+    }
+}
+
+/// A TCP connection with several queries at a time (RFC 7766 section 6.2.1.1).
+pub(crate) struct TcpLane {
+    messages: Messages,
+    server: SocketAddrV4,
+}
+
+impl TcpLane {
+    pub(crate) fn open(server: SocketAddrV4) -> io::Result<Self> {
+        let messages = Messages::new(TcpStream::connect(server)?)?;
+        Ok(Self { messages, server })
+    }
+}
+
+impl Lane for TcpLane {
+    fn send(&mut self, _: &mut Buffers, queries: &[&[u8]]) -> io::Result<()> {
+        for query in queries {
+            self.messages.push(query);
+        }
+        self.messages.flush()
+    }
+
+    fn receive(&mut self, _: &mut Buffers, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        self.messages.flush()?;
+        self.messages.receive(each)
     }
 
     fn reopen(&mut self) -> io::Result<()> {

@@ -1,13 +1,14 @@
 //! Measures what a query costs a server in CPU time, as a multiple of what a
-//! bare UDP echo costs on the same machine in the same run.
+//! bare UDP echo costs on the same machine in the same run, and how long the
+//! reply takes at half of the load that saturates the server.
 //!
 //! ```text
 //! cargo build --release && cargo run --release -p pando-load -- [WORKLOAD...]
 //! ```
 //!
-//! The servers, each on one core: the floor, Pando, and what `COREDNS_BIN`
-//! names, all with the kubeadm Corefile over the same cluster of 1,100
-//! Services and the same upstream. The generator, the upstream and the API
+//! The servers, in turn on one core: the floor, Pando, what `COREDNS_BIN` and
+//! `NODE_CACHE_BIN` name, and the system's unbound and dnsdist, all with the
+//! same names and the same upstream. The generator, the upstream and the API
 //! server have the other core. Rounds are interleaved and the median counts,
 //! because absolute numbers drift on shared machines and ratios within a run
 //! do not.
@@ -16,51 +17,63 @@
 #![allow(clippy::disallowed_methods)]
 
 mod cluster;
+mod configuration;
 mod cpu;
 mod flight;
 mod floor;
 mod generator;
 mod lane;
+mod latency;
 mod message;
 mod mmsg;
 mod peer;
+mod program;
 mod report;
+mod round;
+mod stream;
 mod upstream;
 mod workload;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use pando_test::ApiDouble;
 
-use cpu::{Cores, Cpu};
-use generator::{Generator, Questions};
+use cpu::Cores;
 use message::Query;
-use peer::{Peer, Program, Surroundings};
-use report::Cost;
+use peer::{Peer, Surroundings};
+use program::Program;
+use report::Results;
+use round::Round;
 use upstream::Upstream;
-use workload::Workload;
+use workload::{Transport, Workload};
 
-/// Before a measurement begins: until the window is full.
-const RAMP: Duration = Duration::from_millis(50);
+/// Where the table of a whole run is kept.
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/load.md");
 
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Internal>,
-    /// What is asked; all of them where none is named.
+    /// What is asked; everything where nothing is named.
     workloads: Vec<Workload>,
-    /// Whom; everybody who is there where none is named.
+    /// Whom; everybody on this machine where nobody is named.
     #[arg(long, value_delimiter = ',')]
     servers: Vec<Program>,
     /// Rounds that count; one more warms up.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long a server is measured in a round.
+    /// How long a server is measured in a round, at full and at half load each.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// Fails when Pando costs more than it may.
+    #[arg(long)]
+    bars: bool,
+    /// Writes benches/results/load.md; only a run of everything may.
+    #[arg(long, conflicts_with_all = ["workloads", "servers"])]
+    write: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,107 +101,134 @@ fn main() -> anyhow::Result<()> {
     let mut surroundings = Surroundings {
         cores,
         api: api.url(),
-        upstream: &mut Upstream::open()?,
+        upstream: Upstream::open()?,
     };
-    let peers = start(&arguments, &mut surroundings)?;
-    let workloads = match arguments.workloads.as_slice() {
-        [] => Workload::value_variants(),
-        named => named,
-    };
-    let mut serial = 0;
-    for workload in workloads {
-        let rows = measure(
-            *workload,
-            &arguments,
-            &peers,
-            surroundings.upstream,
-            &mut serial,
-        )?;
-        println!("{}\n\n{}", workload.name(), report::table(&rows));
+    let programs = arguments.programs()?;
+    let mut text = report::preface(&programs);
+    println!("{text}");
+    let mut missed = Vec::new();
+    for results in arguments.run(&programs, &mut surroundings) {
+        let results = results?;
+        let table = results.table();
+        println!("{table}");
+        text = text + "\n" + &table;
+        missed.extend(results.is_missed().then(|| results.workload.name()));
     }
+    if arguments.write {
+        std::fs::write(RESULTS, text).context(RESULTS)?;
+    }
+    ensure!(
+        missed.is_empty() || !arguments.bars,
+        "pando costs more than it may: {}",
+        missed.join(", ")
+    );
     Ok(())
 }
 
-/// Starts every server that was asked for and is there.
-fn start(arguments: &Arguments, surroundings: &mut Surroundings<'_>) -> anyhow::Result<Vec<Peer>> {
-    let mut peers = Vec::new();
-    for program in Program::value_variants() {
-        let named = arguments.servers.contains(program);
-        if !arguments.servers.is_empty() && !named {
-            continue;
-        }
-        match program.binary()? {
-            Some(binary) => peers.push(Peer::start(*program, &binary, surroundings)?),
-            None if named => bail!("{} is not on this machine", program.name()),
-            None => {}
-        }
-    }
-    let queries = [Workload::Cluster, Workload::Headless, Workload::Cached].map(Workload::queries);
-    let probes: Vec<&Query> = queries
-        .iter()
-        .filter_map(|queries| queries.last())
-        .collect();
-    for peer in &mut peers {
-        peer.wait(&probes, surroundings.upstream)?;
-    }
-    Ok(peers)
-}
-
-fn measure(
-    workload: Workload,
-    arguments: &Arguments,
-    peers: &[Peer],
-    upstream: &mut Upstream,
-    serial: &mut u64,
-) -> anyhow::Result<Vec<(Program, Vec<Cost>)>> {
-    let queries = workload.queries();
-    let mut rows: Vec<(Program, Vec<Cost>)> = peers
-        .iter()
-        .map(|peer| (peer.program, Vec::new()))
-        .collect();
-    let time = Duration::from_secs_f64(arguments.seconds);
-    for round in 0..=arguments.rounds {
-        for (peer, (_, costs)) in peers.iter().zip(&mut rows) {
-            let cost = once(peer, &queries, time, upstream, serial);
-            let cost =
-                cost.with_context(|| format!("{}, {}", peer.program.name(), workload.name()));
-            // The first round warms caches and counts for nothing.
-            let cost = cost?;
-            if round > 0 {
-                costs.push(cost);
+impl Arguments {
+    /// Who is measured: asked for, or on this machine.
+    fn programs(&self) -> anyhow::Result<Vec<Program>> {
+        let mut programs = Vec::new();
+        for program in Program::value_variants() {
+            let named = self.servers.contains(program);
+            if !self.servers.is_empty() && !named {
+                continue;
+            }
+            match program.binary()? {
+                Some(_) => programs.push(*program),
+                None if named => bail!("{} is not on this machine", program.name()),
+                None => {}
             }
         }
+        Ok(programs)
     }
-    Ok(rows)
+
+    /// Measures every workload in turn.
+    fn run(
+        &self,
+        programs: &[Program],
+        surroundings: &mut Surroundings,
+    ) -> impl Iterator<Item = anyhow::Result<Results>> {
+        let workloads = match self.workloads.as_slice() {
+            [] => Workload::value_variants(),
+            named => named,
+        };
+        let mut serial = 0;
+        let mut peers = Vec::new();
+        let mut asks = None;
+        workloads.iter().map(move |&workload| {
+            // Who asks its upstream in one way goes before who asks in another.
+            if asks != Some(workload.upstream()) {
+                peers.clear();
+                peers = start(programs, workload.upstream(), surroundings)?;
+                asks = Some(workload.upstream());
+            }
+            self.measure(workload, &peers, &mut surroundings.upstream, &mut serial)
+        })
+    }
+
+    fn measure(
+        &self,
+        workload: Workload,
+        peers: &[Peer],
+        upstream: &mut Upstream,
+        serial: &mut u64,
+    ) -> anyhow::Result<Results> {
+        let mut rows: Vec<(Program, Vec<round::Cost>)> = peers
+            .iter()
+            .map(|peer| (peer.program, Vec::new()))
+            .collect();
+        let mut round = Round {
+            workload,
+            queries: &workload.queries(),
+            time: Duration::from_secs_f64(self.seconds),
+            upstream,
+            serial,
+        };
+        let (begun, stolen) = (Instant::now(), cpu::stolen());
+        for count in 0..=self.rounds {
+            for (peer, (program, costs)) in peers.iter().zip(&mut rows) {
+                if !program.serves(workload) {
+                    continue;
+                }
+                let cost = round.measure(peer);
+                let cost = cost.with_context(|| format!("{}, {}", program.name(), workload.name()));
+                // The first round warms caches and counts for nothing.
+                let cost = cost?;
+                if count > 0 {
+                    costs.push(cost);
+                }
+            }
+        }
+        let stolen = cpu::stolen().saturating_sub(stolen).as_secs_f64();
+        Ok(Results {
+            workload,
+            rows,
+            stolen: stolen / 2.0 / begun.elapsed().as_secs_f64(),
+        })
+    }
 }
 
-fn once(
-    peer: &Peer,
-    queries: &[Query],
-    time: Duration,
-    upstream: &mut Upstream,
-    serial: &mut u64,
-) -> anyhow::Result<Cost> {
-    let questions = Questions {
-        queries,
-        echo: peer.program == Program::Floor,
-        serial,
-        next: 0,
-    };
-    let mut generator = Generator::udp(peer.address(), questions, upstream)?;
-    let ramp = generator.run(RAMP)?;
-    let before = Cpu::of(peer.pid)?;
-    let tally = generator.run(time)?;
-    let used = Cpu::of(peer.pid)?.since(before);
-    let rest = generator.drain()?;
-    for part in [&ramp, &tally, &rest] {
-        if let Some(example) = &part.example {
-            bail!(
-                "{} wrong replies, as {example}\n{}",
-                part.wrong,
-                peer.output()
-            );
-        }
+/// Starts the servers and waits until they answer; `over` is how they ask
+/// their upstream.
+fn start(
+    programs: &[Program],
+    over: Transport,
+    surroundings: &mut Surroundings,
+) -> anyhow::Result<Vec<Peer>> {
+    let mut peers = Vec::new();
+    for program in programs {
+        let binary = program.binary()?.context("was there")?;
+        peers.push(Peer::start(*program, &binary, over, surroundings)?);
     }
-    Ok(Cost::new(used, tally.answered, tally.lost, tally.elapsed))
+    let probes = |workload: Workload| workload.queries().into_iter().next_back();
+    for peer in &mut peers {
+        let workloads = [Workload::Cluster, Workload::Headless, Workload::Cached];
+        let workloads = workloads
+            .into_iter()
+            .filter(|one| peer.program.serves(*one));
+        let probes: Vec<Query> = workloads.filter_map(probes).collect();
+        peer.wait(&probes, &mut surroundings.upstream)?;
+    }
+    Ok(peers)
 }

@@ -1,7 +1,7 @@
-//! The servers that are measured.
+//! A server that is measured, running.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -9,52 +9,24 @@ use pando_test::{Port, Process};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::configuration::Setting;
 use crate::cpu::Cores;
 use crate::message::Query;
+use crate::program::Program;
 use crate::upstream::Upstream;
+use crate::workload::Transport;
 
 /// How long a server may take to answer as it must for the first time.
 const START: Duration = Duration::from_secs(20);
 /// Between two attempts.
 const ATTEMPT: Duration = Duration::from_millis(20);
 
-/// A server of the table, in the order of its rows.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-pub(crate) enum Program {
-    /// The echo; without it there are no multiples.
-    Floor,
-    /// `PANDO_BIN`, or the `pando` beside this program.
-    Pando,
-    /// `COREDNS_BIN`.
-    Coredns,
-}
-
 /// What surrounds the servers.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct Surroundings {
     pub(crate) cores: Cores,
+    /// The URL of the API server.
     pub(crate) api: String,
-    pub(crate) upstream: &'a mut Upstream,
-}
-
-impl Program {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Floor => "floor",
-            Self::Pando => "pando",
-            Self::Coredns => "coredns",
-        }
-    }
-
-    /// Its binary, `None` where there is none.
-    pub(crate) fn binary(self) -> anyhow::Result<Option<PathBuf>> {
-        let named = |variable| std::env::var_os(variable).map(PathBuf::from);
-        let this = std::env::current_exe()?;
-        Ok(match self {
-            Self::Floor => Some(this),
-            Self::Pando => named("PANDO_BIN").or_else(|| Some(this.with_file_name("pando"))),
-            Self::Coredns => named("COREDNS_BIN"),
-        })
-    }
+    pub(crate) upstream: Upstream,
 }
 
 /// A running server.
@@ -63,65 +35,36 @@ pub(crate) struct Peer {
     pub(crate) pid: u32,
     process: Process,
     port: Port,
-    _ports: Vec<Port>,
+    _ports: [Port; 3],
     _folder: TempDir,
 }
 
 impl Peer {
-    /// Starts a server on the servers' core.
+    /// Starts a server on the servers' core; `over` is how it asks its upstream.
     ///
     /// # Errors
     ///
     /// When its binary cannot be run.
     pub(crate) fn start(
         program: Program,
-        binary: &PathBuf,
-        surroundings: &Surroundings<'_>,
+        binary: &Path,
+        over: Transport,
+        surroundings: &Surroundings,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("pando-load-").tempdir()?;
         let port = Port::claim();
-        let ports = [Port::claim(), Port::claim(), Port::claim()];
+        let ports = [(); 3].map(|()| Port::claim());
+        let setting = Setting {
+            folder: folder.path(),
+            port: port.number(),
+            http: ports.each_ref().map(Port::number),
+            api: &surroundings.api,
+            upstream: surroundings.upstream.port(),
+            over,
+        };
         let mut command = Command::new(binary);
         command.current_dir(folder.path());
-        match program {
-            Program::Floor => {
-                command.arg("floor").arg(port.number().to_string());
-            }
-            Program::Pando | Program::Coredns => {
-                let [health, ready, metrics] = ports.each_ref().map(Port::number);
-                let (api, upstream) = (&surroundings.api, surroundings.upstream.port());
-                let text = format!(
-                    ". {{
-    errors
-    health 127.0.0.1:{health} {{
-        lameduck 5s
-    }}
-    ready 127.0.0.1:{ready}
-    kubernetes cluster.local in-addr.arpa ip6.arpa {{
-        endpoint {api}
-        pods insecure
-        fallthrough in-addr.arpa ip6.arpa
-        ttl 30
-    }}
-    prometheus 127.0.0.1:{metrics}
-    forward . 127.0.0.1:{upstream} {{
-        max_concurrent 1000
-    }}
-    cache 30 {{
-        disable success cluster.local
-        disable denial cluster.local
-    }}
-    loop
-    reload
-    loadbalance
-}}
-"
-                );
-                std::fs::write(folder.path().join("Corefile"), text)?;
-                command.args(["-conf", "Corefile", "-dns.port"]);
-                command.arg(port.number().to_string());
-            }
-        }
+        command.args(setting.write(program)?);
         let spawn = || Process::spawn(command, None);
         let process = surroundings.cores.on_server(spawn)?;
         Ok(Self {
@@ -129,7 +72,7 @@ impl Peer {
             pid: process.pid().context("has just started")?,
             process,
             port,
-            _ports: ports.into(),
+            _ports: ports,
             _folder: folder,
         })
     }
@@ -143,11 +86,7 @@ impl Peer {
     /// # Errors
     ///
     /// When it does not within 20 seconds, or ends: with its output.
-    pub(crate) fn wait(
-        &mut self,
-        probes: &[&Query],
-        upstream: &mut Upstream,
-    ) -> anyhow::Result<()> {
+    pub(crate) fn wait(&mut self, probes: &[Query], upstream: &mut Upstream) -> anyhow::Result<()> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(self.address())?;
         socket.set_nonblocking(true)?;

@@ -4,12 +4,14 @@
 //! that it costs the server nothing and needs no thread that would have to
 //! wait for the core.
 
-use std::net::{SocketAddrV4, UdpSocket};
+use std::io;
+use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 
 use anyhow::Context;
 use pando_test::Port;
 
 use crate::mmsg::{Receiver, Sender};
+use crate::stream::Messages;
 
 /// Seconds that an answer may be kept.
 const TTL: [u8; 4] = 3600_u32.to_be_bytes();
@@ -17,9 +19,16 @@ const TTL: [u8; 4] = 3600_u32.to_be_bytes();
 const A: [u8; 4] = [192, 0, 2, 1];
 const AAAA: [u8; 16] = [0x20, 1, 0x0D, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
+/// Looks for datagrams between two looks for connections, which are rare.
+const ACCEPT: u32 = 32;
+
+/// It speaks UDP and TCP.
 pub(crate) struct Upstream {
     port: Port,
     socket: UdpSocket,
+    listener: TcpListener,
+    connections: Vec<Messages>,
+    turns: u32,
     receiver: Receiver,
     sender: Sender,
     replies: Vec<(Vec<u8>, Option<SocketAddrV4>)>,
@@ -31,9 +40,14 @@ impl Upstream {
         let port = Port::claim();
         let address = ("127.0.0.1", port.number());
         let socket = UdpSocket::bind(address).context("the upstream's port")?;
+        let listener = TcpListener::bind(address).context("the upstream's port")?;
+        listener.set_nonblocking(true)?;
         Ok(Self {
             port,
             socket,
+            listener,
+            connections: Vec::new(),
+            turns: 0,
             receiver: Receiver::new(),
             sender: Sender::new(),
             replies: Vec::new(),
@@ -46,6 +60,21 @@ impl Upstream {
 
     /// Answers what has come; waits for nothing.
     pub(crate) fn serve(&mut self) -> anyhow::Result<()> {
+        self.serve_datagrams()?;
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(ACCEPT) {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.connections.push(Messages::new(stream)?),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).context("the upstream accepts"),
+            }
+        }
+        self.connections
+            .retain_mut(|connection| serve_stream(connection).is_ok());
+        Ok(())
+    }
+
+    fn serve_datagrams(&mut self) -> anyhow::Result<()> {
         self.receiver.take(&self.socket)?;
         let mut count = 0;
         for (query, from) in self.receiver.messages() {
@@ -63,6 +92,21 @@ impl Upstream {
         let _ = self.sender.send(&self.socket, replies);
         Ok(())
     }
+}
+
+/// Fails when the client has closed the connection.
+fn serve_stream(connection: &mut Messages) -> io::Result<()> {
+    let mut replies = Vec::new();
+    connection.receive(&mut |query| {
+        let mut reply = Vec::new();
+        if answer(query, &mut reply).is_some() {
+            replies.push(reply);
+        }
+    })?;
+    for reply in &replies {
+        connection.push(reply);
+    }
+    connection.flush()
 }
 
 /// Writes the answer over `reply`. `None` for what is no query with a question.

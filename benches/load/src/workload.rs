@@ -2,6 +2,7 @@
 
 use crate::cluster::{ENDPOINTS, SEARCH, Service};
 use crate::message::{Expected, Family, Query};
+use crate::program::Program;
 
 /// External names that Pods ask for, each with one address of either family.
 const EXTERNAL: usize = 200;
@@ -28,6 +29,26 @@ pub(crate) enum Workload {
     /// What a Pod with ndots:5 sends for ten lookups: four names of its
     /// namespace, three with another namespace, three external ones.
     Mixed,
+    /// A and AAAA of 1,000 Services over eight TCP connections, 24 queries at a
+    /// time on each.
+    Tcp,
+    /// As `cold`, with TCP to the upstream, as the node cache asks.
+    UpstreamTcp,
+}
+
+/// How a server is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// What a workload may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bar {
+    /// Of whose cost it is a multiple.
+    pub(crate) of: Program,
+    pub(crate) times: f64,
 }
 
 impl Workload {
@@ -39,13 +60,61 @@ impl Workload {
             Self::Cached => "cached",
             Self::Cold => "cold",
             Self::Mixed => "mixed",
+            Self::Tcp => "tcp",
+            Self::UpstreamTcp => "upstream-tcp",
         }
+    }
+
+    /// What is asked, in one line.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::Cluster => "A and AAAA of 1,000 Services",
+            Self::Headless => "A of 100 headless Services with ten endpoints each",
+            Self::Walk => "external names below each domain of the search path, all NXDOMAIN",
+            Self::Cached => "A and AAAA of 200 external names, from the cache",
+            Self::Cold => "A of external names, each asked for once",
+            Self::Mixed => "what ndots:5 makes of names near, far and external, 4 : 3 : 3",
+            Self::Tcp => "A and AAAA of 1,000 Services over 8 connections, pipelined",
+            Self::UpstreamTcp => "A of external names, each once, over TCP to the upstream",
+        }
+    }
+
+    /// How the servers are asked.
+    pub(crate) fn transport(self) -> Transport {
+        match self {
+            Self::Tcp => Transport::Tcp,
+            _ => Transport::Udp,
+        }
+    }
+
+    /// How the servers ask their upstream.
+    pub(crate) fn upstream(self) -> Transport {
+        match self {
+            Self::UpstreamTcp => Transport::Tcp,
+            _ => Transport::Udp,
+        }
+    }
+
+    /// Whether it can be answered without the names of the cluster.
+    pub(crate) fn is_external(self) -> bool {
+        matches!(self, Self::Cached | Self::Cold | Self::UpstreamTcp)
+    }
+
+    /// What it may cost Pando.
+    pub(crate) fn bar(self) -> Bar {
+        let (of, times) = match self {
+            Self::Cold | Self::Tcp | Self::UpstreamTcp => (Program::Coredns, 0.5),
+            _ => (Program::Floor, 1.25),
+        };
+        Bar { of, times }
     }
 
     /// The queries, which are sent in this order again and again.
     pub(crate) fn queries(self) -> Vec<Query> {
         match self {
-            Self::Cluster => Service::all().flat_map(|service| found(&service)).collect(),
+            Self::Cluster | Self::Tcp => {
+                Service::all().flat_map(|service| found(&service)).collect()
+            }
             Self::Headless => Service::all_headless()
                 .map(|service| {
                     let expected = Expected::records(ENDPOINTS as u16);
@@ -54,7 +123,7 @@ impl Workload {
                 .collect(),
             Self::Walk => externals().flat_map(|name| walk(&name)).collect(),
             Self::Cached => externals().flat_map(|name| cached(&name)).collect(),
-            Self::Cold => vec![Query::fresh(
+            Self::Cold | Self::UpstreamTcp => vec![Query::fresh(
                 "cold.example",
                 Family::A,
                 Expected::records(1),
