@@ -1,11 +1,19 @@
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+//! What all workers share of a cache: items by key, in parts that are locked one by one.
+//!
+//! Most hits lock none: a worker has what it saw last at hand (see `front`).
 
-use moka::notification::RemovalCause;
-use moka::policy::EvictionPolicy;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::item::Item;
+
+/// CoreDNS spreads its capacity over so many parts; what is left over is not used.
+const UNIT: u64 = 256;
+
+/// Parts of a shelf, far more than there are workers to want one at the same time.
+const PARTS: usize = 64;
 
 /// What all workers share.
 pub(super) struct Store {
@@ -25,50 +33,108 @@ impl Store {
 /// One cache of limited capacity. Expired items stay, for `serve_stale`, until
 /// they are replaced or their room is needed.
 pub(super) struct Shelf {
-    items: moka::sync::Cache<u64, Arc<Item>, BuildHasherDefault<KeyHasher>>,
-    evicted: Arc<AtomicU64>,
+    parts: Box<[Mutex<Part>]>,
+    capacity: u64,
+    len: AtomicU64,
 }
-
-/// CoreDNS spreads its capacity over so many parts.
-const PARTS: u64 = 256;
 
 impl Shelf {
     fn new(capacity: i64) -> Self {
-        let evicted = Arc::new(AtomicU64::new(0));
-        let count = evicted.clone();
-        let part = u64::try_from(capacity).unwrap_or(0) / PARTS;
-        let items = moka::sync::Cache::builder()
-            .max_capacity(PARTS * part.max(4))
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |_, _, cause| {
-                if cause == RemovalCause::Size {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-            .build_with_hasher(BuildHasherDefault::default());
-        Self { items, evicted }
+        let units = u64::try_from(capacity).unwrap_or(0) / UNIT;
+        Self {
+            parts: std::iter::repeat_with(Mutex::default).take(PARTS).collect(),
+            capacity: UNIT * units.max(4),
+            len: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn get(&self, key: u64) -> Option<Arc<Item>> {
-        self.items.get(&key)
+        let mut part = self.parts_from(key).next()?;
+        let place = part.places.get_mut(&key)?;
+        place.used = true;
+        Some(place.item.clone())
     }
 
     /// Keeps an item; returns how many others had to go.
     pub(super) fn put(&self, key: u64, item: Arc<Item>) -> u64 {
-        self.items.insert(key, item);
-        // Only replies from elsewhere come here: they can pay for the upkeep,
-        // and hits need not.
-        self.items.run_pending_tasks();
-        self.evicted.swap(0, Ordering::Relaxed)
+        let mut parts = self.parts_from(key);
+        let is_new = parts.next().is_some_and(|mut part| part.put(key, item));
+        if !is_new || self.len.fetch_add(1, Ordering::Relaxed) < self.capacity {
+            return 0;
+        }
+        let gone = self.parts_from(key).any(|mut part| part.evict(key));
+        self.len.fetch_sub(u64::from(gone), Ordering::Relaxed);
+        u64::from(gone)
     }
 
     pub(super) fn remove(&self, key: u64) {
-        self.items.invalidate(&key);
-        self.items.run_pending_tasks();
+        let part = self.parts_from(key).next();
+        if part.is_some_and(|mut part| part.remove(key)) {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.items.entry_count()
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// All parts, that of `key` first, each locked when it is asked for.
+    fn parts_from(&self, key: u64) -> impl Iterator<Item = MutexGuard<'_, Part>> {
+        // The map inside goes by the lowest and the highest bits.
+        let first = (key >> 32) as usize % PARTS;
+        let parts = self.parts.iter().cycle().skip(first).take(PARTS);
+        parts.map(|part| part.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[derive(Default)]
+struct Part {
+    places: HashMap<u64, Place, BuildHasherDefault<KeyHasher>>,
+    /// The keys of `places` in the order in which they go, unless they are used meanwhile.
+    order: VecDeque<u64>,
+}
+
+struct Place {
+    item: Arc<Item>,
+    /// Since it was put at the end of the order.
+    used: bool,
+}
+
+impl Part {
+    /// Whether the key is new.
+    fn put(&mut self, key: u64, item: Arc<Item>) -> bool {
+        let used = false;
+        let before = self.places.insert(key, Place { item, used });
+        if before.is_none() {
+            self.order.push_back(key);
+        }
+        before.is_none()
+    }
+
+    /// Lets an item go that was not used for long, but not that of `spared`.
+    fn evict(&mut self, spared: u64) -> bool {
+        // In the first round all may have been used.
+        for _ in 0..2 * self.order.len() {
+            let Some(key) = self.order.pop_front() else {
+                break;
+            };
+            match self.places.get_mut(&key) {
+                Some(place) if place.used || key == spared => {
+                    place.used = false;
+                    self.order.push_back(key);
+                }
+                _ => return self.places.remove(&key).is_some(),
+            }
+        }
+        false
+    }
+
+    fn remove(&mut self, key: u64) -> bool {
+        let gone = self.places.remove(&key).is_some();
+        if gone {
+            self.order.retain(|other| *other != key);
+        }
+        gone
     }
 }
 
@@ -90,5 +156,77 @@ impl Hasher for KeyHasher {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::item::{Class, Terms};
+    use super::*;
+    use crate::clock;
+    use crate::wire::Reply;
+
+    /// Keys as a good hash gives them.
+    fn key(n: u64) -> u64 {
+        (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(17)
+    }
+
+    fn item() -> Arc<Item> {
+        let terms = Terms {
+            class: Class::Success,
+            ttl: 30,
+            now: clock::now(),
+            answering: true,
+            wildcard: None,
+        };
+        Arc::new(Item::new(&Reply::new(), terms))
+    }
+
+    fn full() -> Shelf {
+        let shelf = Shelf::new(1);
+        assert_eq!((0..1024).map(|n| shelf.put(key(n), item())).sum::<u64>(), 0);
+        shelf
+    }
+
+    #[test]
+    fn it_takes_what_it_is_made_for_and_no_more() {
+        let shelf = full();
+        assert!((0..1024).all(|n| shelf.get(key(n)).is_some()));
+        for n in 1024..9000 {
+            assert_eq!(shelf.put(key(n), item()), 1, "one goes for each that comes");
+            assert!(shelf.get(key(n)).is_some(), "but not the one that comes");
+            assert_eq!(shelf.len(), 1024);
+        }
+        let (places, order) = shelf.parts.iter().fold((0, 0), |(places, order), part| {
+            let part = part.lock().unwrap();
+            (places + part.places.len(), order + part.order.len())
+        });
+        assert_eq!((places, order), (1024, 1024));
+    }
+
+    #[test]
+    fn what_is_asked_for_stays_and_what_is_not_goes() {
+        let shelf = full();
+        for n in 1024..6000 {
+            assert!(
+                (0..64).all(|wanted| shelf.get(key(wanted)).is_some()),
+                "{n}"
+            );
+            shelf.put(key(n), item());
+        }
+        let left = (64..1024).filter(|n| shelf.get(key(*n)).is_some()).count();
+        assert_eq!(left, 0);
+    }
+
+    #[test]
+    fn what_is_replaced_or_removed_makes_room() {
+        let shelf = full();
+        assert_eq!(shelf.put(key(7), item()), 0);
+        shelf.remove(key(7));
+        shelf.remove(key(7));
+        assert_eq!(shelf.len(), 1023);
+        assert!(shelf.get(key(7)).is_none());
+        assert_eq!(shelf.put(key(7), item()), 0);
+        assert_eq!(shelf.put(key(5000), item()), 1);
     }
 }
