@@ -157,7 +157,10 @@ impl Decoder {
         T: Deserialize<'a> + raw::HasMeta<'a>,
         F: FnOnce(&mut Self, T, &mut Decoded) -> Result<Option<Object>, Refused>,
     {
-        let raw: T = serde_json::from_slice(json).map_err(|error| {
+        // Checked once as a whole, strings need not be checked one by one.
+        let text = std::str::from_utf8(json).map_err(serde::de::Error::custom);
+        let raw: Result<T, serde_json::Error> = text.and_then(serde_json::from_str);
+        let raw: T = raw.map_err(|error| {
             // The rest may be readable enough to say whose fault it is.
             let meta = serde_json::from_slice::<raw::Namespace<'_>>(json);
             let meta = meta.map(|object| object.metadata).unwrap_or_default();

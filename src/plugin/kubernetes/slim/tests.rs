@@ -169,6 +169,14 @@ fn what_makes_no_sense_is_left_out_and_reported() {
 }
 
 #[test]
+fn what_is_not_utf8_is_refused_by_name() {
+    let json = b"{\"metadata\":{\"name\":\"s\",\"namespace\":\"ns\"},\"spec\":{\"x\":\"\xff\"}}";
+    let refused = Decoder::default().decode(Kind::Services, json);
+    let refused = refused.expect_err("no JSON");
+    assert_eq!((refused.flaw.reason, &*refused.name), (Reason::Json, "s"));
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_by_name() {
     let table = [
         (
