@@ -2,7 +2,6 @@
 //! one.
 
 mod real;
-mod scale;
 
 use tokio::time::Instant;
 
