@@ -4,10 +4,13 @@
 //! that it costs the server nothing and needs no thread that would have to
 //! wait for the core.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 
 use anyhow::Context;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use pando_test::Port;
 
 use crate::mmsg::{Receiver, Sender};
@@ -19,16 +22,20 @@ const TTL: [u8; 4] = 3600_u32.to_be_bytes();
 const A: [u8; 4] = [192, 0, 2, 1];
 const AAAA: [u8; 16] = [0x20, 1, 0x0D, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
-/// Looks for datagrams between two looks for connections, which are rare.
-const ACCEPT: u32 = 32;
+/// The listener among the connections.
+const LISTENER: u64 = 0;
+/// Connections that are served in one turn.
+const READY: usize = 64;
 
 /// It speaks UDP and TCP.
 pub(crate) struct Upstream {
     port: Port,
     socket: UdpSocket,
     listener: TcpListener,
-    connections: Vec<Messages>,
-    turns: u32,
+    /// Servers keep hundreds of connections, most of them idle.
+    connections: HashMap<u64, Messages>,
+    accepted: u64,
+    epoll: Epoll,
     receiver: Receiver,
     sender: Sender,
     replies: Vec<(Vec<u8>, Option<SocketAddrV4>)>,
@@ -42,12 +49,15 @@ impl Upstream {
         let socket = UdpSocket::bind(address).context("the upstream's port")?;
         let listener = TcpListener::bind(address).context("the upstream's port")?;
         listener.set_nonblocking(true)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
         Ok(Self {
             port,
             socket,
             listener,
-            connections: Vec::new(),
-            turns: 0,
+            connections: HashMap::new(),
+            accepted: LISTENER,
+            epoll,
             receiver: Receiver::new(),
             sender: Sender::new(),
             replies: Vec::new(),
@@ -61,16 +71,30 @@ impl Upstream {
     /// Answers what has come; waits for nothing.
     pub(crate) fn serve(&mut self) -> anyhow::Result<()> {
         self.serve_datagrams()?;
-        self.turns = self.turns.wrapping_add(1);
-        if self.turns.is_multiple_of(ACCEPT) {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.connections.push(Messages::new(stream)?),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error).context("the upstream accepts"),
+        let mut events = [EpollEvent::empty(); READY];
+        let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO)?;
+        for event in events.iter().take(ready) {
+            let Entry::Occupied(mut connection) = self.connections.entry(event.data()) else {
+                self.accept()?;
+                continue;
+            };
+            if serve_stream(connection.get_mut()).is_err() {
+                connection.remove();
             }
         }
+        Ok(())
+    }
+
+    fn accept(&mut self) -> anyhow::Result<()> {
+        let (stream, _) = match self.listener.accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            accepted => accepted.context("the upstream accepts")?,
+        };
+        self.accepted += 1;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, self.accepted);
+        self.epoll.add(&stream, event)?;
         self.connections
-            .retain_mut(|connection| serve_stream(connection).is_ok());
+            .insert(self.accepted, Messages::new(stream)?);
         Ok(())
     }
 
@@ -94,7 +118,8 @@ impl Upstream {
     }
 }
 
-/// Fails when the client has closed the connection.
+/// Fails when the client has closed the connection. What its socket has no
+/// room for goes with the next replies; there is always room for ours.
 fn serve_stream(connection: &mut Messages) -> io::Result<()> {
     let mut replies = Vec::new();
     connection.receive(&mut |query| {
