@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::listener::Local;
+use super::mmsg::Outgoing;
 use super::parked::Parked;
 use crate::chain::{Exchange, Proto};
 use crate::clock;
@@ -54,6 +55,15 @@ impl Job {
         self.exchange.arrived = clock::now();
         self.exchange.resolver = Some(local.clone());
         self.local = Some(local.clone());
+    }
+
+    /// The finished reply and its way back.
+    pub(super) fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing {
+            bytes: self.exchange.finished(),
+            to: self.sender,
+            from: self.destination,
+        }
     }
 }
 

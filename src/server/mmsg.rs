@@ -20,8 +20,10 @@ pub(super) const BATCH: usize = 32;
 /// batch do not compete for one set of the cache. Pages that no datagram
 /// reaches are never made.
 const STRIDE: usize = 65_856;
+/// Octets of room that an empty batch holds on to.
+const SPARE: usize = 64 << 10;
 /// Octets of ancillary data: two of the structures below fit with their headers.
-const CONTROL: usize = 128;
+const CONTROL: usize = 64;
 
 /// Ancillary data, aligned as `cmsghdr` wants it.
 #[derive(Clone, Copy)]
@@ -263,54 +265,126 @@ pub(super) struct Outgoing<'a> {
     pub from: Option<IpAddr>,
 }
 
-/// Room for sending batches.
-pub(super) struct Sender(Messages);
+/// A batch of datagrams to be sent, with copies of what they hold.
+///
+/// Copied, one exchange serves all queries of a batch and stays in the cache
+/// of the CPU; that is worth more than the copy costs.
+pub(super) struct Batch {
+    messages: Messages,
+    /// What all of them hold, one behind the other.
+    bytes: Vec<u8>,
+    envelopes: Vec<Envelope>,
+    /// How many of them are done with, from the first on.
+    done: usize,
+}
 
-impl Sender {
+/// A datagram of a batch but for what it holds.
+struct Envelope {
+    /// Where it ends among the octets of the batch.
+    end: usize,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+}
+
+impl Batch {
     pub(super) fn new() -> Self {
-        Self(Messages::new())
+        Self {
+            messages: Messages::new(),
+            bytes: Vec::new(),
+            envelopes: Vec::with_capacity(BATCH),
+            done: 0,
+        }
     }
 
-    /// Sends up to [`BATCH`] datagrams without waiting: how many went out,
-    /// from the first on.
+    /// Adds a datagram. One beyond [`BATCH`] is left out: `false`.
+    pub(super) fn push(&mut self, datagram: &Outgoing<'_>) -> bool {
+        let at = self.envelopes.len();
+        let messages = &mut self.messages;
+        let (Some(message), Some(name), Some(control)) = (
+            messages.headers.get_mut(at),
+            messages.names.get_mut(at),
+            messages.controls.get_mut(at),
+        ) else {
+            return false;
+        };
+        message.msg_hdr.msg_namelen = write_address(name, datagram.to);
+        message.msg_hdr.msg_controllen = write_source(control, datagram.from) as _;
+        self.bytes.extend_from_slice(datagram.bytes);
+        self.envelopes.push(Envelope {
+            end: self.bytes.len(),
+            to: datagram.to,
+            from: datagram.from,
+        });
+        true
+    }
+
+    /// What is not done with yet.
+    pub(super) fn rest(&self) -> impl Iterator<Item = Outgoing<'_>> {
+        let mut start = match self.done.checked_sub(1) {
+            Some(last) => self.envelopes.get(last).map_or(0, |envelope| envelope.end),
+            None => 0,
+        };
+        self.envelopes.iter().skip(self.done).map(move |envelope| {
+            let range = mem::replace(&mut start, envelope.end)..envelope.end;
+            Outgoing {
+                bytes: self.bytes.get(range).unwrap_or_default(),
+                to: envelope.to,
+                from: envelope.from,
+            }
+        })
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_done(&self) -> bool {
+        self.done >= self.envelopes.len()
+    }
+
+    /// Gives up the first one that is left.
+    pub(super) fn skip(&mut self) {
+        self.done += 1;
+    }
+
+    /// Empties it for the next batch.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(SPARE);
+        self.envelopes.clear();
+        self.done = 0;
+    }
+
+    /// Sends, without waiting, as many of those that are left as go out.
     ///
     /// # Errors
     ///
-    /// What kept the first one from going out; `WouldBlock` where the send
-    /// buffer is full.
-    pub(super) fn send(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        datagrams: &[Outgoing<'_>],
-    ) -> io::Result<usize> {
-        let messages = &mut self.0;
-        let parts = messages
-            .vectors
-            .iter_mut()
-            .zip(&mut messages.names)
-            .zip(&mut messages.controls);
-        let parts = messages.headers.iter_mut().zip(parts).zip(datagrams);
-        let mut len = 0;
-        for ((message, ((vector, name), control)), datagram) in parts {
+    /// What kept the first of them from going out; `WouldBlock` where the
+    /// send buffer is full.
+    pub(super) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let mut start = 0;
+        let vectors = self.messages.vectors.iter_mut().zip(&self.envelopes);
+        for (vector, envelope) in vectors {
+            let range = mem::replace(&mut start, envelope.end)..envelope.end;
+            let bytes = self.bytes.get(range).unwrap_or_default();
             // sendmmsg only reads through this pointer.
-            vector.iov_base = datagram.bytes.as_ptr().cast_mut().cast();
-            vector.iov_len = datagram.bytes.len();
-            message.msg_hdr.msg_namelen = write_address(name, datagram.to);
-            message.msg_hdr.msg_controllen = write_source(control, datagram.from) as _;
-            len += 1;
+            vector.iov_base = bytes.as_ptr().cast_mut().cast();
+            vector.iov_len = bytes.len();
         }
-        // SAFETY: the first `len` headers point at names and control buffers
-        // that this value owns, filled above to the stated lengths, and at
-        // the octets of `datagrams`, which the caller lends for this call.
+        let left = self.done..self.envelopes.len();
+        let left = self.messages.headers.get_mut(left).unwrap_or_default();
+        // SAFETY: to each of these headers belongs an envelope: [`Batch::push`]
+        // has filled the name and the control buffer that it points at, which
+        // this value owns, to the stated lengths, and its vector points, since
+        // just now, at octets of `bytes`, which nothing changes before the
+        // call returns.
         let sent = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
-                messages.headers.as_mut_ptr(),
-                len,
+                left.as_mut_ptr(),
+                left.len() as libc::c_uint,
                 libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
             )
         };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        self.done += usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+        Ok(())
     }
 }
 
@@ -374,7 +448,9 @@ fn write_control<T: Copy>(control: &mut Control, level: c_int, kind: c_int, data
         (*header).cmsg_len = len as _;
         libc::CMSG_DATA(header).cast::<T>().write_unaligned(data);
     }
-    space as usize
+    // Without the padding behind the last message: with it an IPv6 source is
+    // beyond what the kernel copies without an allocation.
+    len as usize
 }
 
 #[cfg(test)]
@@ -444,7 +520,13 @@ mod tests {
                     from: datagram.destination,
                 })
                 .collect();
-            assert_eq!(Sender::new().send(server.as_fd(), &replies).unwrap(), 3);
+            let mut batch = Batch::new();
+            for reply in &replies {
+                assert!(batch.push(reply));
+            }
+            assert_eq!(batch.rest().nth(1).unwrap().bytes, big);
+            batch.send(server.as_fd()).unwrap();
+            assert!(batch.is_done() && batch.rest().next().is_none());
             // A connected client takes a reply from the asked address alone.
             for (client, bytes) in clients.iter().zip(bytes) {
                 wait(client);

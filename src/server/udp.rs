@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::job::{Desk, Job};
 use super::listener::Local;
-use super::mmsg::{BATCH, Datagram, Outgoing, Received, Sender};
+use super::mmsg::{BATCH, Batch, Datagram, Outgoing, Received};
 use super::parked::DROPPED;
 use crate::chain::Proto;
 use crate::clock;
@@ -30,14 +30,14 @@ const OUTBOX: usize = 4096;
 /// The buffers of a worker; all its sockets use them in turn.
 pub(super) struct Buffers {
     received: RefCell<Received>,
-    sender: RefCell<Sender>,
+    batch: RefCell<Batch>,
 }
 
 impl Buffers {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
             received: RefCell::new(Received::new()),
-            sender: RefCell::new(Sender::new()),
+            batch: RefCell::new(Batch::new()),
         })
     }
 }
@@ -58,32 +58,35 @@ pub(super) struct Udp {
     send_failed: Counter,
 }
 
-/// A reply on its way, finished.
+/// A reply that could not be sent with its batch.
 enum Letter {
+    /// The query had to wait.
     Job(Box<Job>),
-    /// The answer to what is no query; boxed, because it is rare and large.
-    Refusal(Box<Refusal>),
-}
-
-struct Refusal {
-    bytes: SmallVec<[u8; 64]>,
-    to: SocketAddr,
-    from: Option<IpAddr>,
+    /// The send buffer had no room.
+    Copy {
+        bytes: Box<[u8]>,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    },
 }
 
 impl Letter {
+    fn copy(outgoing: &Outgoing<'_>) -> Self {
+        Self::Copy {
+            bytes: outgoing.bytes.into(),
+            to: outgoing.to,
+            from: outgoing.from,
+        }
+    }
+
     fn outgoing(&self) -> Outgoing<'_> {
         match self {
-            Self::Refusal(refusal) => Outgoing {
-                bytes: &refusal.bytes,
-                to: refusal.to,
-                from: refusal.from,
+            Self::Copy { bytes, to, from } => Outgoing {
+                bytes,
+                to: *to,
+                from: *from,
             },
-            Self::Job(job) => Outgoing {
-                bytes: job.exchange.finished(),
-                to: job.sender,
-                from: job.destination,
-            },
+            Self::Job(job) => job.outgoing(),
         }
     }
 }
@@ -181,32 +184,35 @@ impl Udp {
     fn serve(self: &Rc<Self>) {
         clock::refresh();
         let local = self.local.borrow().clone();
-        let mut ready: SmallVec<[Letter; BATCH]> = SmallVec::new();
+        let mut batch = self.buffers.batch.borrow_mut();
         for datagram in self.buffers.received.borrow().datagrams() {
             if let Some(count) = datagram.dropped {
                 // Both wrap at 32 bits.
                 let more = count.wrapping_sub(self.dropped.replace(count));
                 self.receive_buffer.add(more.into());
             }
-            ready.extend(self.answer(&datagram, &local));
+            self.answer(&datagram, &local, &mut batch);
         }
-        self.send(&mut ready);
-        for letter in ready {
-            self.post(letter);
+        self.send(&mut batch);
+        for left in batch.rest() {
+            self.post(Letter::copy(&left));
         }
+        batch.clear();
     }
 
-    /// The answer to a datagram, unless there is none or it takes longer.
-    fn answer(self: &Rc<Self>, datagram: &Datagram<'_>, local: &Rc<Local>) -> Option<Letter> {
+    /// Adds the answer to a datagram, unless there is none or it takes longer.
+    fn answer(self: &Rc<Self>, datagram: &Datagram<'_>, local: &Rc<Local>, batch: &mut Batch) {
         let mut job = self.desk.job();
         if let Err(reject) = job.exchange.request.parse(datagram.bytes) {
             self.desk.recycle(job);
-            let refusal = Refusal {
-                bytes: reject.answer(datagram.bytes)?,
-                to: datagram.sender,
-                from: datagram.destination,
-            };
-            return Some(Letter::Refusal(Box::new(refusal)));
+            if let Some(bytes) = reject.answer(datagram.bytes) {
+                batch.push(&Outgoing {
+                    bytes: &bytes,
+                    to: datagram.sender,
+                    from: datagram.destination,
+                });
+            }
+            return;
         }
         job.sender = datagram.sender;
         job.destination = datagram.destination;
@@ -215,55 +221,42 @@ impl Udp {
         job.address(local, Proto::Udp, datagram.sender, asked);
         let client = job.exchange.client.ip();
         let mut bench = match self.desk.begin(job) {
-            Ok(job) => return self.finish(job),
+            Ok(mut job) => {
+                if job.exchange.finish().is_some() {
+                    batch.push(&job.outgoing());
+                }
+                return self.desk.recycle(job);
+            }
             Err(bench) => bench,
         };
         let place = self.desk.parked.admit(client);
         let ticket = place.ticket();
         let udp = self.clone();
         let task = tokio::task::spawn_local(async move {
-            let job = bench.finish().await;
+            let mut job = bench.finish().await;
             udp.desk.keep(bench);
-            if let Some(letter) = udp.finish(job) {
-                udp.post(letter);
+            match job.exchange.finish().is_some() {
+                true => udp.post(Letter::Job(job)),
+                false => udp.desk.recycle(job),
             }
             drop(place);
         });
         self.desk.parked.attach(ticket, task.abort_handle());
-        None
     }
 
-    fn finish(&self, mut job: Box<Job>) -> Option<Letter> {
-        if job.exchange.finish().is_some() {
-            return Some(Letter::Job(job));
-        }
-        self.desk.recycle(job);
-        None
-    }
-
-    /// Sends as much as the send buffer takes; what is left stays.
-    fn send(&self, letters: &mut SmallVec<[Letter; BATCH]>) {
-        let batch: SmallVec<[Outgoing<'_>; BATCH]> = letters.iter().map(Letter::outgoing).collect();
-        let mut left = batch.as_slice();
-        let mut sender = self.buffers.sender.borrow_mut();
-        while !left.is_empty() {
-            match sender.send(self.socket.as_fd(), left) {
-                Ok(sent) => left = left.get(sent..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+    /// Sends as much of a batch as the send buffer takes.
+    fn send(&self, batch: &mut Batch) {
+        while !batch.is_done() {
+            match batch.send(self.socket.as_fd()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     // No route, a firewall rule, a client's port of 0: this
                     // one cannot be sent, which must not keep the others.
                     self.send_failed.inc();
-                    left = left.get(1..).unwrap_or_default();
+                    batch.skip();
                 }
-            }
-        }
-        let sent = batch.len() - left.len();
-        drop(batch);
-        for letter in letters.drain(..sent) {
-            if let Letter::Job(job) = letter {
-                self.desk.recycle(job);
             }
         }
     }
@@ -282,33 +275,42 @@ impl Udp {
 
     /// Sends what is posted, in batches of what comes together.
     async fn deliver(self: Rc<Self>) {
-        loop {
-            let mut letters: SmallVec<[Letter; BATCH]> = {
-                let mut outbox = self.outbox.borrow_mut();
-                let count = outbox.len().min(BATCH);
-                outbox.drain(..count).collect()
-            };
-            if letters.is_empty() {
-                return self.delivering.set(false);
-            }
-            self.send(&mut letters);
-            if letters.is_empty() {
-                continue;
-            }
-            self.put_back(letters);
-            // Says that it is full, and waits until it is not.
+        while self.empty_outbox() {
+            // Says that the send buffer is full, and waits until it is not.
             let full = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
             let _ = self.socket.try_io(Interest::WRITABLE, full);
             if self.socket.writable().await.is_err() {
                 return;
             }
         }
+        self.delivering.set(false);
     }
 
-    fn put_back(&self, letters: SmallVec<[Letter; BATCH]>) {
+    /// Sends what is posted; whether the send buffer has no room for the rest.
+    fn empty_outbox(&self) -> bool {
+        let mut batch = self.buffers.batch.borrow_mut();
         let mut outbox = self.outbox.borrow_mut();
-        for letter in letters.into_iter().rev() {
-            outbox.push_front(letter);
+        loop {
+            let count = outbox.len().min(BATCH);
+            if count == 0 {
+                return false;
+            }
+            for letter in outbox.drain(..count) {
+                batch.push(&letter.outgoing());
+                if let Letter::Job(job) = letter {
+                    self.desk.recycle(job);
+                }
+            }
+            self.send(&mut batch);
+            let left: SmallVec<[Letter; BATCH]> =
+                batch.rest().map(|left| Letter::copy(&left)).collect();
+            batch.clear();
+            if !left.is_empty() {
+                left.into_iter()
+                    .rev()
+                    .for_each(|letter| outbox.push_front(letter));
+                return true;
+            }
         }
     }
 
