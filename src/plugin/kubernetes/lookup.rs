@@ -50,7 +50,6 @@ pub(super) enum Found<'s, 'q> {
     /// The cluster IPs of a service, by way of at least one port.
     Cluster {
         entry: &'s Entry,
-        service: &'s Service,
         ports: PortFilter<'q>,
     },
     /// Ready endpoints: at least one, but for a name with a topology zone.
@@ -115,33 +114,29 @@ fn service<'s, 'q>(
         false => snapshot.service(asked.namespace, asked.service),
         true => snapshot.import(asked.namespace, asked.service),
     };
-    let Some((entry, service)) = entry.and_then(|entry| Some((entry, entry.service()?))) else {
+    let Some((entry, kind)) = entry.and_then(|entry| Some((entry, entry.kind()?))) else {
         return Found::Missing;
     };
     let ports = PortFilter {
         name: asked.port,
         protocol: asked.protocol,
     };
-    match service.kind {
-        ServiceKind::ExternalName if asked.is_bare() && is_name(&service.external_name) => {
-            Found::Alias(&service.external_name)
-        }
-        ServiceKind::ExternalName => Found::Missing,
+    match kind {
+        ServiceKind::ExternalName => match entry.service() {
+            Some(service) if asked.is_bare() && is_name(&service.external_name) => {
+                Found::Alias(&service.external_name)
+            }
+            _ => Found::Missing,
+        },
         ServiceKind::ClusterIp if rules.ignore_empty_service && !entry.has_endpoints() => {
             Found::Missing
         }
         // A cluster IP lies in no topology zone.
         ServiceKind::ClusterIp if !asked.zone.is_empty() => Found::Missing,
-        ServiceKind::ClusterIp if asked.endpoint.is_empty() => {
-            match service.ports.iter().any(|port| ports.admits(port)) {
-                true => Found::Cluster {
-                    entry,
-                    service,
-                    ports,
-                },
-                false => Found::Missing,
-            }
-        }
+        ServiceKind::ClusterIp if asked.endpoint.is_empty() => match ports.admits_one_of(entry) {
+            true => Found::Cluster { entry, ports },
+            false => Found::Missing,
+        },
         ServiceKind::ClusterIp | ServiceKind::Headless => {
             let named = !asked.endpoint.is_empty();
             let mut endpoints = Endpoints {
@@ -182,6 +177,15 @@ impl PortFilter<'_> {
         let is =
             |asked: &[u8], is: &str| asked.is_empty() || is.as_bytes().eq_ignore_ascii_case(asked);
         is(self.name, &port.name) && is(self.protocol, port.protocol.label())
+    }
+
+    /// Whether it speaks of a port of this Service.
+    fn admits_one_of(&self, entry: &Entry) -> bool {
+        let admitted = |service: &Service| service.ports.iter().any(|port| self.admits(port));
+        match self.is_open() {
+            true => entry.has_ports(),
+            false => entry.service().is_some_and(admitted),
+        }
     }
 
     fn is_open(&self) -> bool {

@@ -238,14 +238,17 @@ pub struct Endpoint<'a> {
 
 /// The ready endpoints of one EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Slice {
+    // The answer at the service's own name comes first, to lie on one line of
+    // the cache.
+    pub(super) v4: Box<[Ipv4Addr]>,
+    pub(super) v6: Box<[Ipv6Addr]>,
+    pub(super) ports: Ports,
     pub(super) namespace: Arc<str>,
     pub(super) name: Box<str>,
     pub(super) service: Arc<str>,
     pub(super) cluster: Option<Arc<str>>,
-    pub(super) v4: Box<[Ipv4Addr]>,
-    pub(super) v6: Box<[Ipv6Addr]>,
-    pub(super) ports: Ports,
     pub(super) hostnames: Option<Box<Texts>>,
     pub(super) pods: Option<Box<Texts>>,
     pub(super) zones: Option<Box<Texts>>,

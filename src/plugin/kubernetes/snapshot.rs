@@ -230,9 +230,7 @@ fn find<'a>(
 ) -> Option<&'a Entry> {
     let bucket = table.bucket(hash).iter();
     bucket.map(|entry| &**entry).find(|entry| {
-        entry.hash == hash
-            && entry.name.as_bytes() == name
-            && entry.namespace.as_bytes() == namespace
+        entry.hash == hash && entry.is_named(name) && entry.namespace.as_bytes() == namespace
     })
 }
 
@@ -252,9 +250,16 @@ where
 
 /// All that is known under one service name: the Service and the slices that
 /// name it.
+///
+/// A look-up by name waits for memory more than for anything else, so what
+/// decides most answers lies on one line of the cache: the first 64 octets.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub struct Entry {
     pub(super) hash: u64,
+    /// The name once more: behind its pointer it would be on another line.
+    label: Label,
+    brief: Brief,
     namespace: Arc<str>,
     name: Arc<str>,
     service: Option<Arc<Service>>,
@@ -262,6 +267,57 @@ pub struct Entry {
     /// The addresses of all slices without repeats, for a headless service
     /// where no single slice has just these.
     union: Option<Box<Union>>,
+}
+
+const _: () = assert!(std::mem::offset_of!(Entry, name) == 64);
+
+/// A name of up to 31 octets, or the beginning of a longer one.
+#[derive(Debug, Clone, Copy)]
+struct Label {
+    len: u8,
+    octets: [u8; Self::ROOM],
+}
+
+impl Label {
+    const ROOM: usize = 31;
+
+    fn of(name: &str) -> Self {
+        let mut octets = [0; Self::ROOM];
+        for (slot, octet) in octets.iter_mut().zip(name.bytes()) {
+            *slot = octet;
+        }
+        let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        Self { len, octets }
+    }
+
+    /// The name, if all of it is here.
+    fn whole(&self) -> Option<&[u8]> {
+        self.octets.get(..self.len.into())
+    }
+}
+
+/// What most queries want to know of a Service.
+#[derive(Debug, Clone, Copy)]
+struct Brief {
+    /// `None`: there is no Service.
+    kind: Option<ServiceKind>,
+    has_ports: bool,
+    /// Its only cluster address.
+    only: Option<Ipv4Addr>,
+}
+
+impl Brief {
+    fn of(service: &Service) -> Self {
+        let only = match (&service.cluster_v4[..], &service.cluster_v6[..]) {
+            ([only], []) => Some(*only),
+            _ => None,
+        };
+        Self {
+            kind: Some(service.kind),
+            has_ports: !service.ports.is_empty(),
+            only,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -278,17 +334,32 @@ impl Entry {
         service: Option<Arc<Service>>,
         slices: Box<[Arc<Slice>]>,
     ) -> Self {
-        let headless = service
-            .as_ref()
-            .is_some_and(|s| s.kind == ServiceKind::Headless);
-        let union = if headless { Union::of(&slices) } else { None };
+        let absent = Brief {
+            kind: None,
+            has_ports: false,
+            only: None,
+        };
+        let brief = service.as_deref().map_or(absent, Brief::of);
+        let union = match brief.kind {
+            Some(ServiceKind::Headless) => Union::of(&slices),
+            _ => None,
+        };
         Self {
             hash,
+            label: Label::of(&name),
+            brief,
             namespace,
             name,
             service,
             slices,
             union,
+        }
+    }
+
+    fn is_named(&self, name: &[u8]) -> bool {
+        match self.label.whole() {
+            Some(label) => label == name,
+            None => self.name.as_bytes() == name,
         }
     }
 
@@ -312,30 +383,40 @@ impl Entry {
         self.slices.iter().map(|slice| &**slice)
     }
 
+    /// What the Service answers with, if there is one.
+    pub fn kind(&self) -> Option<ServiceKind> {
+        self.brief.kind
+    }
+
+    /// Whether there is a Service that has a port.
+    pub fn has_ports(&self) -> bool {
+        self.brief.has_ports
+    }
+
     /// The A RRset at the service's own name: cluster IPs, or the ready
     /// endpoints of a headless service, without repeats.
     pub fn v4(&self) -> &[Ipv4Addr] {
-        match self.service() {
-            None => &[],
-            Some(s) if s.kind != ServiceKind::Headless => &s.cluster_v4,
-            Some(_) => match (&self.union, &*self.slices) {
+        match (self.brief.kind, &self.brief.only) {
+            (Some(ServiceKind::Headless), _) => match (&self.union, &*self.slices) {
                 (Some(union), _) => &union.v4,
                 (None, [only, ..]) => &only.v4,
                 (None, []) => &[],
             },
+            (_, Some(only)) => std::slice::from_ref(only),
+            _ => self.service().map_or(&[], |service| &service.cluster_v4),
         }
     }
 
     /// The AAAA RRset at the service's own name.
     pub fn v6(&self) -> &[Ipv6Addr] {
-        match self.service() {
-            None => &[],
-            Some(s) if s.kind != ServiceKind::Headless => &s.cluster_v6,
-            Some(_) => match (&self.union, &*self.slices) {
+        match (self.brief.kind, &self.brief.only) {
+            (Some(ServiceKind::Headless), _) => match (&self.union, &*self.slices) {
                 (Some(union), _) => &union.v6,
                 (None, [only, ..]) => &only.v6,
                 (None, []) => &[],
             },
+            (_, Some(_)) => &[],
+            _ => self.service().map_or(&[], |service| &service.cluster_v6),
         }
     }
 

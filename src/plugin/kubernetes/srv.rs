@@ -21,12 +21,9 @@ impl Asking<'_> {
         match self.find() {
             Found::Missing => return Outcome::NoName,
             Found::Empty | Found::Alias(_) => {}
-            Found::Cluster {
-                entry,
-                service,
-                ports,
-            } => {
-                let Some(target) = self.service_name(entry) else {
+            Found::Cluster { entry, ports } => {
+                let parts = entry.service().zip(self.service_name(entry));
+                let Some((service, target)) = parts else {
                     return Outcome::NoData;
                 };
                 let ips: SmallVec<[IpAddr; 4]> = service.cluster_ips().collect();

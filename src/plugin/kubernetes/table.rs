@@ -10,7 +10,32 @@ use std::sync::Arc;
 
 const FANOUT: usize = 64;
 
-type Bucket<T> = Option<Arc<[T]>>;
+/// Most buckets of a table with fewer than a few thousand items hold one at
+/// most; then it lies in the branch itself, one step nearer to a reader.
+#[derive(Clone)]
+enum Bucket<T> {
+    Few(Option<T>),
+    Many(Arc<[T]>),
+}
+
+impl<T> Bucket<T> {
+    fn items(&self) -> &[T] {
+        match self {
+            Self::Few(item) => item.as_slice(),
+            Self::Many(items) => items,
+        }
+    }
+}
+
+impl<T> From<Vec<T>> for Bucket<T> {
+    fn from(mut items: Vec<T>) -> Self {
+        match items.len() {
+            0 | 1 => Self::Few(items.pop()),
+            _ => Self::Many(items.into()),
+        }
+    }
+}
+
 type Branch<T> = [Bucket<T>; FANOUT];
 type Root<T> = [Option<Arc<Branch<T>>>; FANOUT];
 
@@ -49,7 +74,7 @@ impl<T> Table<T> {
     pub(super) fn bucket(&self, hash: u64) -> &[T] {
         let (i, j) = position(hash);
         match &self.root[i] {
-            Some(branch) => branch[j].as_deref().unwrap_or_default(),
+            Some(branch) => branch[j].items(),
             None => &[],
         }
     }
@@ -58,8 +83,8 @@ impl<T> Table<T> {
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         let branches = self.root.iter().flatten();
         branches
-            .flat_map(|branch| branch.iter().flatten())
-            .flat_map(|bucket| bucket.iter())
+            .flat_map(|branch| branch.iter())
+            .flat_map(Bucket::items)
     }
 }
 
@@ -68,15 +93,15 @@ impl<T: Clone> Table<T> {
     pub(super) fn edit<R>(&mut self, hash: u64, f: impl FnOnce(&mut Vec<T>) -> R) -> R {
         let (i, j) = position(hash);
         let branch = Arc::make_mut(&mut self.root)[i]
-            .get_or_insert_with(|| Arc::new([const { None }; FANOUT]));
+            .get_or_insert_with(|| Arc::new([const { Bucket::Few(None) }; FANOUT]));
         let bucket = &mut Arc::make_mut(branch)[j];
-        let old = bucket.as_deref().unwrap_or_default();
+        let old = bucket.items();
         let mut items = Vec::with_capacity(old.len() + 1);
         items.extend_from_slice(old);
         let before = items.len();
         let out = f(&mut items);
         self.len = self.len + items.len() - before;
-        *bucket = (!items.is_empty()).then(|| items.into());
+        *bucket = items.into();
         out
     }
 }

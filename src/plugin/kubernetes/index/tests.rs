@@ -81,6 +81,26 @@ fn a_headless_service_answers_with_the_union_of_its_slices() {
 }
 
 #[test]
+fn names_of_any_length_are_told_apart() {
+    let names: Vec<String> = (1..=63).map(|len| "x".repeat(len)).collect();
+    let mut index = Index::new(&[]);
+    for name in names.iter().step_by(2) {
+        index.apply(
+            Object::Service(service("ns", name, ServiceKind::ClusterIp, &[A])),
+            1,
+        );
+    }
+    let snapshot = index.snapshot();
+    for (at, name) in names.iter().enumerate() {
+        let entry = snapshot.service(b"ns", name.as_bytes());
+        assert_eq!(
+            entry.map(|entry| entry.name()),
+            (at % 2 == 0).then_some(&**name)
+        );
+    }
+}
+
+#[test]
 fn an_address_that_is_listed_twice_is_answered_once() {
     let mut index = Index::new(&[]);
     index.apply(
