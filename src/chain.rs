@@ -12,15 +12,17 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use smallvec::SmallVec;
 
 use crate::clock::Tick;
 use crate::metrics::server::BlockSeries;
-use crate::wire::{Ede, Name, Rcode, Reply, Request, Stored};
+use crate::wire::{Ede, Name, NameBuf, Rcode, Reply, Request, Stored};
 
 /// One stage on the way of a query.
 ///
@@ -35,9 +37,24 @@ pub trait Plugin: Send + Sync + 'static {
     ///
     /// The future is polled at once and in place. It runs on one worker from
     /// its beginning to its end, so it need not be `Send`; it must not block.
-    /// A plugin with nothing to do returns `next.serve(exchange)` itself and
-    /// costs no allocation.
-    fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a>;
+    /// A plugin with nothing to do returns `next.serve(exchange)` itself, as
+    /// this does, and costs no allocation; [`done`] costs none either.
+    fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a> {
+        next.serve(exchange)
+    }
+
+    /// Whether it lets every query pass and has its turn on the way back, in
+    /// [`Plugin::review`]. Then nobody calls [`Plugin::serve`], and those at
+    /// the head of a chain cost no allocation.
+    fn reviews(&self) -> bool {
+        false
+    }
+
+    /// Looks at what comes back, and may change it. The plugins behind may
+    /// have changed the request; [`Exchange::asked`] says what it was.
+    fn review(&self, _exchange: &mut Exchange, served: Served) -> Served {
+        served
+    }
 
     /// Whether it can answer yet, for the `ready` plugin. `None`: it has no
     /// opinion and never delays readiness.
@@ -55,6 +72,13 @@ pub trait Plugin: Send + Sync + 'static {
         None
     }
 
+    /// The zones whose names it answers for alone and from state that may
+    /// change at any moment: nothing behind it ever sees such a name, and
+    /// nothing in front of it keeps an answer to one.
+    fn live_zones(&self) -> &[NameBuf] {
+        &[]
+    }
+
     /// What it knows about a query before the chain runs, for `log`, `view`
     /// and `rewrite`: values of labels such as `kubernetes/namespace`.
     fn metadata(&self, _exchange: &Exchange, _label: &str) -> Option<String> {
@@ -65,6 +89,22 @@ pub trait Plugin: Send + Sync + 'static {
 /// A reply on its way.
 pub type Serving<'a> = Pin<Box<dyn Future<Output = Served> + 'a>>;
 
+/// The [`Serving`] of a reply that stands already: NOERROR, without an allocation.
+pub fn done<'a>() -> Serving<'a> {
+    Box::pin(Done)
+}
+
+/// It has no size, so a box of it is no allocation.
+struct Done;
+
+impl Future for Done {
+    type Output = Served;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Served> {
+        Poll::Ready(Ok(Rcode::NOERROR))
+    }
+}
+
 /// What a plugin returns: a response code, or a failure that `errors` logs.
 ///
 /// As in CoreDNS the code counts only if no reply was written: the server
@@ -72,9 +112,14 @@ pub type Serving<'a> = Pin<Box<dyn Future<Output = Served> + 'a>>;
 /// and takes any other code to mean that the client gets no answer.
 pub type Served = Result<Rcode, Failure>;
 
-/// Why a query failed.
+/// Why a query failed. No larger than a pointer, because every query has
+/// room for one on its way.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct Failure(Box<Reason>);
+
+/// What a [`Failure`] says.
+#[derive(Clone, Debug)]
+pub struct Reason {
     /// The code for the client if nothing was written.
     pub rcode: Rcode,
     /// What `errors` logs.
@@ -91,17 +136,30 @@ impl Failure {
 
     /// A failure with a response code of its own.
     pub fn new(rcode: Rcode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Reason {
             rcode,
             message: message.into(),
             ede: None,
-        }
+        }))
     }
 
     /// The same failure, explained to the client.
     pub fn explained(mut self, ede: Ede) -> Self {
-        self.ede = Some(ede);
+        self.0.ede = Some(ede);
         self
+    }
+
+    /// What it says.
+    pub fn into_reason(self) -> Reason {
+        *self.0
+    }
+}
+
+impl Deref for Failure {
+    type Target = Reason;
+
+    fn deref(&self) -> &Reason {
+        &self.0
     }
 }
 
@@ -131,6 +189,7 @@ impl<'a> Next<'a> {
     /// in CoreDNS: nobody was there to answer.
     pub fn serve(self, exchange: &'a mut Exchange) -> Serving<'a> {
         match self.chain.get(self.at) {
+            Some(plugin) if plugin.reviews() => Box::pin(self.reviewed(exchange)),
             Some(plugin) => {
                 let at = self.at + 1;
                 plugin.serve(exchange, Next { at, ..self })
@@ -142,6 +201,20 @@ impl<'a> Next<'a> {
                 )))))
             }
         }
+    }
+
+    /// The same as a future in place: passes the exchange to the first plugin
+    /// that does more than review, and lets those in front of it review.
+    pub async fn reviewed(self, exchange: &mut Exchange) -> Served {
+        let plugins = self.plugins();
+        let ahead = plugins.iter().take_while(|plugin| plugin.reviews());
+        let (ahead, _) = plugins.split_at(ahead.count());
+        let at = self.at + ahead.len();
+        let served = Next { at, ..self }.serve(exchange).await;
+        ahead
+            .iter()
+            .rev()
+            .fold(served, |served, plugin| plugin.review(exchange, served))
     }
 
     /// The plugins behind the caller, nearest first.
@@ -213,6 +286,8 @@ pub struct Exchange {
     pub arrived: Tick,
     /// The server block that the query belongs to, once it is known.
     pub block: Option<Rc<BlockInfo>>,
+    /// What was asked of that block, whatever plugins have made of it since.
+    pub asked: Asked,
     /// EDNS options that the reply may echo beyond the usual ones.
     pub echoed_options: SmallVec<[u16; 2]>,
     /// Metadata that plugins attach on the way, such as `forward/upstream`.
@@ -226,6 +301,17 @@ pub struct Exchange {
     pub depth: u8,
 }
 
+/// A question as it came to a server block.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// The queried type.
+    pub qtype: u16,
+    /// Whether DNSSEC records were wanted.
+    pub dnssec_ok: bool,
+    /// Which of [`BlockInfo::zones`] the name was under; `None` for none.
+    pub zone: Option<usize>,
+}
+
 /// What metrics and plugins want to know of the server block of a query.
 ///
 /// Every worker has its own, so that naming it costs no shared counter.
@@ -237,7 +323,7 @@ pub struct BlockInfo {
     /// The listener, as the `server` label of metrics: `dns://:53`.
     pub server: String,
     /// The block's zones, longest first.
-    pub zones: Vec<crate::wire::NameBuf>,
+    pub zones: Vec<NameBuf>,
     /// The view's name; empty where there is none.
     pub view: String,
     /// What `prometheus` counts, once it has met the block.
@@ -246,8 +332,15 @@ pub struct BlockInfo {
 
 impl BlockInfo {
     /// The most specific zone of the block that the name is under.
-    pub fn zone_of(&self, name: Name<'_>) -> Option<&crate::wire::NameBuf> {
-        self.zones.iter().find(|zone| name.is_under(zone.name()))
+    pub fn zone_of(&self, name: Name<'_>) -> Option<&NameBuf> {
+        self.zones.get(self.position_of(name)?)
+    }
+
+    /// Where in the list that zone stands.
+    fn position_of(&self, name: Name<'_>) -> Option<usize> {
+        self.zones
+            .iter()
+            .position(|zone| name.is_under(zone.name()))
     }
 }
 
@@ -272,6 +365,7 @@ impl Exchange {
             proto,
             arrived: Tick::default(),
             block: None,
+            asked: Asked::default(),
             echoed_options: SmallVec::new(),
             metadata: SmallVec::new(),
             stream: None,
@@ -288,6 +382,16 @@ impl Exchange {
         self.metadata.clear();
         self.stream = None;
         self.depth = 0;
+    }
+
+    /// Comes to its server block.
+    pub fn enter(&mut self, block: Rc<BlockInfo>) {
+        self.asked = Asked {
+            qtype: self.request.qtype(),
+            dnssec_ok: self.request.dnssec_ok(),
+            zone: block.position_of(self.request.name()),
+        };
+        self.block = Some(block);
     }
 
     /// Begins the answer to the request as it now stands; what was written before is dropped.

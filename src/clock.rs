@@ -18,6 +18,8 @@ impl Tick {
     /// How long ago `earlier` was; zero if either moment was never read.
     pub fn since(self, earlier: Self) -> Duration {
         match (self.0, earlier.0) {
+            // Within one batch the clock stands still.
+            (now, then) if now == then => Duration::ZERO,
             (Some(now), Some(then)) => now.saturating_duration_since(then),
             _ => Duration::ZERO,
         }

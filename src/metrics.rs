@@ -138,7 +138,9 @@ impl Histogram {
     pub fn observe(&self, value: f64) {
         let worker = WORKER.with(Cell::get);
         let row = self.rows.get(worker).or_else(|| self.rows.first());
-        let index = self.bounds.partition_point(|bound| *bound < value);
+        // From the front: most observations are small.
+        let above = self.bounds.iter().position(|bound| value <= *bound);
+        let index = above.unwrap_or(self.bounds.len());
         let Some((row, bucket)) = row.and_then(|row| Some((row, row.buckets.get(index)?))) else {
             return;
         };

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use super::{Counter, Family, Histogram, SIZE_BUCKETS, TIME_BUCKETS};
 use crate::chain::{BlockInfo, Proto};
-use crate::wire::{Name, NameBuf, Rcode, rtype};
+use crate::wire::{Rcode, rtype};
 
 static REQUESTS: LazyLock<Family<Counter>> = LazyLock::new(|| {
     Family::counters(
@@ -99,11 +99,11 @@ pub struct Report {
     pub seconds: f64,
 }
 
-/// The series of a server block's zones, most specific first, found once and
-/// kept by the worker.
+/// The series of a server block's zones, in their order there, found once
+/// and kept by the worker.
 #[derive(Debug)]
 pub struct BlockSeries {
-    zones: Vec<(NameBuf, ZoneSeries)>,
+    zones: Vec<ZoneSeries>,
     /// For names outside all zones; CoreDNS labels them with the root.
     rest: ZoneSeries,
 }
@@ -113,23 +113,16 @@ impl BlockSeries {
     /// `prometheus` in the chain there, not the plugin that answered.
     pub fn new(block: &BlockInfo, plugin: &str) -> Self {
         let series = |zone: &str| ZoneSeries::new(&block.server, zone, &block.view, plugin);
+        let zones = block.zones.iter().map(|zone| series(&zone.to_string()));
         Self {
-            zones: block
-                .zones
-                .iter()
-                .map(|zone| (zone.clone(), series(&zone.to_string())))
-                .collect(),
+            zones: zones.collect(),
             rest: series("."),
         }
     }
 
-    /// The series for a queried name in lower case.
-    pub fn zone(&self, name: Name<'_>) -> &ZoneSeries {
-        let found = self
-            .zones
-            .iter()
-            .find(|(zone, _)| name.is_under(zone.name()));
-        found.map_or(&self.rest, |(_, series)| series)
+    /// The series of a zone, by its place in the block's list.
+    pub fn of(&self, zone: Option<usize>) -> &ZoneSeries {
+        zone.and_then(|at| self.zones.get(at)).unwrap_or(&self.rest)
     }
 }
 
@@ -164,8 +157,6 @@ impl ZoneSeries {
 
     /// Counts one query.
     pub fn report(&self, report: &Report) {
-        let [server, zone, view] = self.labels.each_ref().map(String::as_str);
-        let proto = report.proto.as_str();
         let stream = usize::from(report.proto == Proto::Tcp);
         let six = usize::from(report.ipv6);
         let kind = TYPES
@@ -177,38 +168,49 @@ impl ZoneSeries {
             .get(stream)
             .and_then(|by| by.get(six)?.get(kind));
         if let Some(requests) = requests {
-            let make = || {
-                let family = if report.ipv6 { "2" } else { "1" };
-                let name = TYPES.get(kind).and_then(|kind| rtype::mnemonic(*kind));
-                REQUESTS.with(&[server, zone, view, proto, family, name.unwrap_or("other")])
-            };
-            requests.get_or_init(make).inc();
+            requests.get_or_init(|| self.new_requests(report)).inc();
         }
         if report.dnssec_ok {
-            self.do_requests
-                .get_or_init(|| DO_REQUESTS.with(&[server, zone, view]))
-                .inc();
+            let new = || DO_REQUESTS.with(&self.labels());
+            self.do_requests.get_or_init(new).inc();
         }
-        self.duration
-            .get_or_init(|| DURATIONS.with(&[server, zone, view]))
-            .observe(report.seconds);
+        let new = || DURATIONS.with(&self.labels());
+        self.duration.get_or_init(new).observe(report.seconds);
         for (cells, family, size) in [
             (&self.request_sizes, &REQUEST_SIZES, report.request_size),
             (&self.response_sizes, &RESPONSE_SIZES, report.response_size),
         ] {
             if let Some(cell) = cells.get(stream) {
-                cell.get_or_init(|| family.with(&[server, zone, view, proto]))
-                    .observe(size as f64);
+                let [server, zone, view] = self.labels();
+                let new = || family.with(&[server, zone, view, report.proto.as_str()]);
+                cell.get_or_init(new).observe(size as f64);
             }
         }
-        let make = || {
-            let number = report.rcode.0.to_string();
-            let name = report.rcode.mnemonic().unwrap_or(&number);
-            RESPONSES.with(&[server, zone, view, name, &self.plugin])
-        };
         match self.responses.get(usize::from(report.rcode.0)) {
-            Some(cell) => cell.get_or_init(make).inc(),
-            None => make().inc(),
+            Some(cell) => cell.get_or_init(|| self.new_responses(report.rcode)).inc(),
+            None => self.new_responses(report.rcode).inc(),
         }
+    }
+
+    fn labels(&self) -> [&str; 3] {
+        self.labels.each_ref().map(String::as_str)
+    }
+
+    #[cold]
+    fn new_requests(&self, report: &Report) -> Counter {
+        let [server, zone, view] = self.labels();
+        let proto = report.proto.as_str();
+        let family = if report.ipv6 { "2" } else { "1" };
+        let known = TYPES.contains(&report.qtype);
+        let name = known.then(|| rtype::mnemonic(report.qtype)).flatten();
+        REQUESTS.with(&[server, zone, view, proto, family, name.unwrap_or("other")])
+    }
+
+    #[cold]
+    fn new_responses(&self, rcode: Rcode) -> Counter {
+        let [server, zone, view] = self.labels();
+        let number = rcode.0.to_string();
+        let name = rcode.mnemonic().unwrap_or(&number);
+        RESPONSES.with(&[server, zone, view, name, &self.plugin])
     }
 }

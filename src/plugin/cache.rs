@@ -26,10 +26,10 @@
 //! TTLs down.
 //!
 //! Replies made from the cluster's own state are [live](crate::wire::Reply::set_live) and
-//! pass untouched.
-//!
+//! pass untouched. Where `kubernetes` alone answers for a zone, none of whose
+//! names falls through, its names are not even looked for: each counts as a miss.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::quality::RandomState;
 
@@ -39,10 +39,11 @@ use self::series::Series;
 use self::spec::CacheSpec;
 use self::store::Store;
 use super::Definition;
-use crate::chain::{Exchange, Next, Plugin, Serving};
+use crate::chain::{self, Exchange, Next, Plugin, Serving};
 use crate::clock::{self, Tick};
 use crate::metrics::ByServer;
-use crate::wire::{Rcode, Request, flags};
+use crate::wire::{Name, Rcode, Request, flags};
+use crate::zones::Zones;
 
 mod answers;
 mod front;
@@ -69,9 +70,15 @@ struct Cache {
     store: Store,
     front: Front,
     series: ByServer<Series>,
+    /// Zones that a plugin behind this one answers from live state; known
+    /// once the chain is complete.
+    live: OnceLock<Zones>,
     /// When this cache was made; what items remember counts from here.
     born: Tick,
 }
+
+/// Plugins between this one and `kubernetes` that answer no ordinary query.
+const SILENT: [&str; 2] = ["minimal", "transfer"];
 
 /// What a query asks of the cache.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +112,12 @@ impl Plugin for Plug {
         if !cache.spec.zones.contain(exchange.request.name()) {
             return next.serve(exchange);
         }
+        if cache.passes(exchange.request.name()) {
+            let series = cache.series(exchange);
+            series.requests();
+            series.misses();
+            return next.serve(exchange);
+        }
         let asked = cache.asked(&exchange.request);
         let now = clock::now();
         let found = cache.find(exchange, &asked, now);
@@ -129,7 +142,7 @@ impl Plugin for Plug {
                 return Box::pin(cache.miss(exchange, next, asked));
             }
         }
-        Box::pin(std::future::ready(Ok(Rcode::NOERROR)))
+        chain::done()
     }
 }
 
@@ -140,9 +153,25 @@ impl Cache {
             store: Store::new(spec.success.capacity, spec.denial.capacity),
             front: Front::new(),
             series: ByServer::new(),
+            live: OnceLock::new(),
             born: clock::now(),
             spec,
         }
+    }
+
+    /// Takes note of the chain that it stands in.
+    fn assembled(&self, chain: &[Arc<dyn Plugin>]) {
+        let behind = chain.iter().skip_while(|plugin| plugin.name() != "cache");
+        let mut behind = behind
+            .skip(1)
+            .skip_while(|plugin| SILENT.contains(&plugin.name()));
+        let zones = behind.next().map_or(&[][..], |plugin| plugin.live_zones());
+        let _ = self.live.set(zones.iter().cloned().collect());
+    }
+
+    /// Whether the answer to `name` comes from live state and is never kept.
+    fn passes(&self, name: Name<'_>) -> bool {
+        self.live.get().is_some_and(|zones| zones.contain(name))
     }
 
     fn asked(&self, request: &Request) -> Asked {

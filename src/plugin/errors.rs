@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tracing::Level;
 
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
-use crate::chain::{Exchange, Failure, Next, Plugin, Serving};
+use crate::chain::{Exchange, Failure, Plugin, Served};
 use crate::golang::regex::Regex;
 use crate::wire::rtype;
 
@@ -167,14 +167,15 @@ impl Plugin for Errors {
         "errors"
     }
 
-    fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a> {
-        Box::pin(async move {
-            let served = next.serve(exchange).await;
-            if let Err(failure) = &served {
-                self.log(exchange, failure);
-            }
-            served
-        })
+    fn reviews(&self) -> bool {
+        true
+    }
+
+    fn review(&self, exchange: &mut Exchange, served: Served) -> Served {
+        if let Err(failure) = &served {
+            self.log(exchange, failure);
+        }
+        served
     }
 }
 

@@ -52,10 +52,7 @@
 //! * `snapshot` keeps the last state in a file, for a start while the API
 //!   server is away. Answers from it say so (RFC 8914: Stale Answer).
 
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use self::external_name::Chain;
 use self::lookup::Rules;
@@ -64,7 +61,7 @@ use self::spec::Options;
 use self::view::View;
 use self::xfr::Transfer;
 use super::{Block, Definition, Parsed, Spec};
-use crate::chain::{Exchange, Next, Plugin, Served, Serving, Transferer};
+use crate::chain::{self, Exchange, Next, Plugin, Served, Serving, Transferer};
 use crate::wire::{Ede, Name, NameBuf, Rcode, Record, Section, flags};
 
 mod apex;
@@ -117,6 +114,8 @@ pub(super) struct Kubernetes {
     zones: Vec<Zone>,
     primary: NameBuf,
     fall: Vec<NameBuf>,
+    /// Those of `zones` of which no name falls through.
+    closed: Vec<NameBuf>,
     rules: Rules,
     ttl: u32,
     /// The addresses by which this server may be an endpoint.
@@ -157,7 +156,15 @@ impl Kubernetes {
             })
             .collect();
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.name.wire().len()));
+        let falls = |zone: &NameBuf| {
+            let overlap = |fall: &NameBuf| {
+                fall.name().is_under(zone.name()) || zone.name().is_under(fall.name())
+            };
+            options.fall.iter().any(overlap)
+        };
+        let closed = options.zones.iter().filter(|zone| !falls(zone));
         Self {
+            closed: closed.cloned().collect(),
             zones,
             primary: options.primary.clone(),
             fall: options.fall.clone(),
@@ -273,7 +280,7 @@ impl Plugin for Kubernetes {
             return next.serve(exchange);
         };
         match self.answer(exchange, zone, cut) {
-            Step::Done => Box::pin(Done),
+            Step::Done => chain::done(),
             Step::PassOn => {
                 exchange.discard();
                 next.serve(exchange)
@@ -297,6 +304,10 @@ impl Plugin for Kubernetes {
         Some(self)
     }
 
+    fn live_zones(&self) -> &[NameBuf] {
+        &self.closed
+    }
+
     fn metadata(&self, exchange: &Exchange, label: &str) -> Option<String> {
         metadata::value(self, exchange, label)
     }
@@ -315,17 +326,6 @@ impl Transferer for Kubernetes {
             own.multicluster,
             serial,
         )))
-    }
-}
-
-/// A reply that stands already. It has no size, so a box of it is no allocation.
-struct Done;
-
-impl Future for Done {
-    type Output = Served;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Served> {
-        Poll::Ready(Ok(Rcode::NOERROR))
     }
 }
 

@@ -28,7 +28,7 @@ use smallvec::SmallVec;
 
 use self::weights::Weights;
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
-use crate::chain::{Exchange, Next, Plugin, Serving};
+use crate::chain::{Exchange, Plugin, Served};
 use crate::cidr;
 use crate::wire::{Rcode, RecordView, Reply, Section, rtype};
 
@@ -137,12 +137,13 @@ impl Plugin for Loadbalance {
         "loadbalance"
     }
 
-    fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a> {
-        Box::pin(async move {
-            let served = next.serve(exchange).await;
-            self.balance(exchange);
-            served
-        })
+    fn reviews(&self) -> bool {
+        true
+    }
+
+    fn review(&self, exchange: &mut Exchange, served: Served) -> Served {
+        self.balance(exchange);
+        served
     }
 }
 

@@ -324,7 +324,7 @@ mod tests {
         let served = futures_util::FutureExt::now_or_never(Next::new(chain).serve(&mut exchange));
         let failure = served.expect("nothing to wait for").unwrap_err();
         assert_eq!(failure.rcode, Rcode::SERVFAIL);
-        failure.message.into_owned()
+        failure.into_reason().message.into_owned()
     }
 
     #[test]

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
-use crate::chain::{Exchange, Next, Plugin, Served, Serving};
+use crate::chain::{Exchange, Plugin, Served};
 use crate::response::Kind;
 
 pub(super) static DEFINITION: Definition = Definition {
@@ -45,12 +45,13 @@ impl Plugin for Minimal {
         "minimal"
     }
 
-    fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a> {
-        Box::pin(async move {
-            let served = next.serve(exchange).await;
-            strip(exchange, &served);
-            served
-        })
+    fn reviews(&self) -> bool {
+        true
+    }
+
+    fn review(&self, exchange: &mut Exchange, served: Served) -> Served {
+        strip(exchange, &served);
+        served
     }
 }
 

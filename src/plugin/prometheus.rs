@@ -12,8 +12,7 @@
 //! `runtime_metrics` is accepted and changes nothing: it selects series of
 //! the Go runtime, which Pando does not have.
 
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -22,11 +21,12 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, TextEncoder};
 
 use super::{Assembled, Block, BuildError, Builder, Definition, Parsed, Spec};
-use crate::chain::{Exchange, Next, Plugin, Serving};
+use crate::chain::{Exchange, Plugin, Served};
 use crate::clock;
 use crate::http::{self, Site};
 use crate::metrics::server::{BlockSeries, Report};
 use crate::metrics::{self, Family, Gauge};
+use crate::wire::Reply;
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "prometheus",
@@ -120,7 +120,16 @@ impl Spec for PrometheusSpec {
                 tracing::error!(target: "metrics", "Failed to start metrics handler: {error}");
             }
         }
-        builder.when_assembled(|block| {
+        let plugin = Arc::new(Prometheus::default());
+        let assembled = plugin.clone();
+        builder.when_assembled(move |block| {
+            let mut behind = block
+                .chain
+                .iter()
+                .skip_while(|plugin| plugin.name() != "prometheus");
+            if let Some(neighbour) = behind.nth(1) {
+                let _ = assembled.neighbour.set(neighbour.name());
+            }
             for (server, zone, name) in enabled(block) {
                 PLUGIN_ENABLED
                     .with(&[server, &zone, block.view, name])
@@ -131,7 +140,7 @@ impl Spec for PrometheusSpec {
             PLUGIN_ENABLED.clear();
             Box::pin(std::future::ready(Ok(())))
         });
-        builder.push(Arc::new(Prometheus));
+        builder.push(plugin);
         Ok(())
     }
 }
@@ -161,48 +170,45 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     response
 }
 
-struct Prometheus;
+#[derive(Default)]
+struct Prometheus {
+    /// The plugin behind it, known once the chain is complete.
+    neighbour: OnceLock<&'static str>,
+}
 
 impl Plugin for Prometheus {
     fn name(&self) -> &'static str {
         "prometheus"
     }
 
-    fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a> {
-        Box::pin(async move {
-            let neighbour = next.plugins().first().map_or("", |plugin| plugin.name());
-            let Some(block) = exchange.block.clone() else {
-                return next.serve(exchange).await;
-            };
-            let request = &exchange.request;
-            let asked = request.qtype();
-            let size = request.wire_len();
-            let dnssec_ok = request.dnssec_ok();
-            let series = block
-                .series
-                .get_or_init(|| BlockSeries::new(&block, neighbour));
-            let zone = series.zone(request.name());
-            let started = exchange.arrived;
+    fn reviews(&self) -> bool {
+        true
+    }
 
-            let served = next.serve(exchange).await;
-            let written = exchange.reply();
-            let rcode = match (written, &served) {
-                (Some(reply), _) => reply.rcode(),
-                (None, Ok(rcode)) => *rcode,
-                (None, Err(failure)) => failure.rcode,
-            };
-            zone.report(&Report {
-                proto: exchange.proto,
-                ipv6: exchange.client.ip().to_canonical().is_ipv6(),
-                qtype: asked,
-                dnssec_ok,
-                request_size: size,
-                response_size: written.map_or(0, crate::wire::Reply::wire_len),
-                rcode,
-                seconds: clock::now().since(started).as_secs_f64(),
-            });
-            served
-        })
+    fn review(&self, exchange: &mut Exchange, served: Served) -> Served {
+        let Some(block) = &exchange.block else {
+            return served;
+        };
+        let written = exchange.reply();
+        let rcode = match (written, &served) {
+            (Some(reply), _) => reply.rcode(),
+            (None, Ok(rcode)) => *rcode,
+            (None, Err(failure)) => failure.rcode,
+        };
+        let series = block
+            .series
+            .get_or_init(|| BlockSeries::new(block, self.neighbour.get().copied().unwrap_or("")));
+        series.of(exchange.asked.zone).report(&Report {
+            proto: exchange.proto,
+            ipv6: exchange.client.is_ipv6(),
+            qtype: exchange.asked.qtype,
+            dnssec_ok: exchange.asked.dnssec_ok,
+            request_size: exchange.request.wire_len(),
+            response_size: written.map_or(0, Reply::wire_len),
+            rcode,
+            seconds: clock::now().since(exchange.arrived).as_secs_f64(),
+        });
+        served
     }
 }
 

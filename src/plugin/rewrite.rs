@@ -274,6 +274,6 @@ async fn serve_and_revert<'a>(
         served if !unwritten => served,
         // It is written now, and nobody shall write it again.
         Ok(_) => Ok(Rcode::NOERROR),
-        Err(failure) => Err(Failure::new(Rcode::NOERROR, failure.message)),
+        Err(failure) => Err(Failure::new(Rcode::NOERROR, failure.into_reason().message)),
     }
 }

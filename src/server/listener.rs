@@ -78,6 +78,10 @@ pub struct Listener {
     /// One bit for each length of a zone's name, so that most suffixes of a
     /// queried name need no look-up.
     lengths: [u64; 4],
+    /// Octets of the shortest zone but the root: shorter suffixes are in none.
+    shortest: usize,
+    /// The blocks of the root, in the order of the Corefile.
+    root: SmallVec<[usize; 1]>,
     any_class: bool,
     debug: bool,
     stacktrace: bool,
@@ -99,9 +103,16 @@ impl Listener {
         static IDS: AtomicU64 = AtomicU64::new(1);
         let mut zones: HashMap<Box<[u8]>, SmallVec<[usize; 1]>, _> = HashMap::default();
         let mut lengths = [0u64; 4];
+        let mut shortest = usize::MAX;
+        let mut root = SmallVec::new();
         for (index, block) in blocks.iter().enumerate() {
             for zone in &block.zones {
+                if zone.name().is_root() {
+                    root.push(index);
+                    continue;
+                }
                 let wire = zone.wire();
+                shortest = shortest.min(wire.len());
                 zones.entry(wire.into()).or_default().push(index);
                 if let Some(word) = lengths.get_mut(wire.len() / 64) {
                     *word |= 1 << (wire.len() % 64);
@@ -124,6 +135,8 @@ impl Listener {
             blocks,
             zones,
             lengths,
+            shortest,
+            root,
         }
     }
 
@@ -150,7 +163,7 @@ impl Listener {
         let ds = exchange.request.qtype() == rtype::DS;
         let mut kept = None;
         let mut rest = Some(exchange.request.name());
-        while let Some(zone) = rest.filter(|zone| !zone.is_root()) {
+        while let Some(zone) = rest.filter(|zone| zone.wire().len() >= self.shortest) {
             for &index in self.blocks_of(zone) {
                 if self.is_empty(index) {
                     return None;
@@ -164,7 +177,7 @@ impl Listener {
             }
             rest = zone.parent();
         }
-        let mut root = self.blocks_of(Name::ROOT).iter().copied();
+        let mut root = self.root.iter().copied();
         kept.or_else(|| root.find(|index| !self.is_empty(*index) && self.takes(*index, exchange)))
     }
 
@@ -240,16 +253,16 @@ impl Local {
         let Some((block, info)) = parts else {
             return self.refuse(exchange, Rcode::REFUSED);
         };
-        exchange.block = Some(info.clone());
+        exchange.enter(info.clone());
         // A plugin may panic when it is called as well as when it is polled.
-        let chain = async { Next::new(&block.chain).serve(exchange).await };
+        let chain = async { Next::new(&block.chain).reviewed(exchange).await };
         let served = match AssertUnwindSafe(chain).catch_unwind().await {
             Ok(served) => served,
             Err(panic) => return self.recover(exchange, panic),
         };
-        let (rcode, ede) = match served {
-            Ok(rcode) => (rcode, None),
-            Err(failure) => (failure.rcode, failure.ede),
+        let rcode = match &served {
+            Ok(rcode) => *rcode,
+            Err(failure) => failure.rcode,
         };
         let unwritten = matches!(
             rcode,
@@ -257,7 +270,7 @@ impl Local {
         );
         if unwritten && exchange.reply().is_none() {
             exchange.answer().set_rcode(rcode);
-            if let Some(ede) = ede {
+            if let Some(ede) = served.err().and_then(|failure| failure.into_reason().ede) {
                 exchange.explain(ede);
             }
         }

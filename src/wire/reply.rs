@@ -250,20 +250,36 @@ impl Reply {
     /// Appends address records of class IN that the question's name owns:
     /// `packed` holds the addresses, 4 octets each for A, 16 for AAAA.
     pub fn push_addresses(&mut self, ttl: u32, rtype: u16, packed: &[u8]) {
-        let size = if rtype == rtype::A { 4 } else { 16 };
+        match rtype {
+            rtype::A => self.push_packed::<4, 16>(ttl, rtype, packed),
+            _ => self.push_packed::<16, 28>(ttl, rtype, packed),
+        }
+    }
+
+    /// Appends records of `RECORD` octets for addresses of `SIZE`.
+    fn push_packed<const SIZE: usize, const RECORD: usize>(
+        &mut self,
+        ttl: u32,
+        rtype: u16,
+        packed: &[u8],
+    ) {
         let [name_a, name_b] = QUESTION_POINTER;
         let [type_a, type_b] = rtype.to_be_bytes();
         let [class_a, class_b] = class::IN.to_be_bytes();
         let [ttl_a, ttl_b, ttl_c, ttl_d] = ttl.to_be_bytes();
-        let [size_a, size_b] = (size as u16).to_be_bytes();
-        let head = [
+        let [size_a, size_b] = (SIZE as u16).to_be_bytes();
+        let fields = [
             name_a, name_b, type_a, type_b, class_a, class_b, ttl_a, ttl_b, ttl_c, ttl_d, size_a,
             size_b,
         ];
-        self.buf.reserve(packed.len() / size * (head.len() + size));
-        for address in packed.chunks_exact(size) {
-            self.buf.extend_from_slice(&head);
-            self.buf.extend_from_slice(address);
+        let mut record = [0; RECORD];
+        let (head, _) = record.split_at_mut(RECORD - SIZE);
+        head.copy_from_slice(&fields);
+        let (addresses, _) = packed.as_chunks::<SIZE>();
+        for address in addresses {
+            let (_, data) = record.split_at_mut(RECORD - SIZE);
+            data.copy_from_slice(address);
+            self.buf.extend_from_slice(&record);
             self.count_one(Section::Answer);
         }
     }

@@ -373,7 +373,9 @@ fn read_duration(words: &Dispenser<'_>, text: &str) -> Result<duration::Duration
 
 impl Spec for CacheSpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
-        builder.push(Arc::new(Plug(Arc::new(Cache::new(*self)))));
+        let cache = Arc::new(Cache::new(*self));
+        builder.push(Arc::new(Plug(cache.clone())));
+        builder.when_assembled(move |block| cache.assembled(block.chain));
         Ok(())
     }
 }

@@ -413,7 +413,7 @@ fn failures_say_what_coredns_says_and_explain_themselves() {
             "{failure}"
         );
         assert!(failure.message.ends_with(&end), "{failure}");
-        assert_eq!(failure.ede.unwrap().code, 23);
+        assert_eq!(failure.ede.as_ref().unwrap().code, 23);
         let refused = second.unwrap_err();
         assert_eq!(refused.rcode, Rcode::REFUSED);
         assert_eq!(refused.message, "concurrent queries exceeded maximum 1");

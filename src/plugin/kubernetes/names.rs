@@ -72,16 +72,20 @@ impl<'q> Asked<'q> {
     /// Reads the labels in front of the zone, in wire form without a root label.
     pub(super) fn parse(prefix: &'q [u8], dialect: Dialect) -> Result<Self, Invalid> {
         let mut asked = Self::default();
-        let mut last: [&[u8]; KEPT] = [&[]; KEPT];
+        let [
+            mut second,
+            mut first,
+            mut service,
+            mut namespace,
+            mut subtree,
+        ] = [&[][..]; KEPT];
         let mut count = 0;
         for label in Labels(prefix) {
-            last.rotate_left(1);
-            if let Some(newest) = last.last_mut() {
-                *newest = label;
-            }
+            (second, first, service, namespace, subtree) =
+                (first, service, namespace, subtree, label);
             count += 1;
         }
-        let [second, first, service, namespace, subtree] = last;
+        let last = [second, first, service, namespace, subtree];
         let subtree = match (count, subtree) {
             (0, _) | (1, b"svc" | b"pod") => return Ok(asked),
             (_, b"svc") => Subtree::Services,

@@ -5,6 +5,9 @@ use smallvec::SmallVec;
 use super::Reply;
 use crate::wire::{Record, Section, rtype};
 
+/// Octets of an address record in front of its address, its owner a pointer.
+const ADDRESS_HEAD: usize = 12;
+
 impl Reply {
     /// Puts the records of a section into another order: `order` names, for
     /// each place, the record that shall stand there, by its present index.
@@ -34,24 +37,28 @@ impl Reply {
     /// type with pointers for owners, and the octets of each record: they may
     /// change places. `None` for any other section.
     pub fn packed_addresses(&mut self, section: Section) -> Option<(&mut [u8], usize)> {
-        let mut run: Option<(Range<usize>, u16)> = None;
-        for view in self.section(section) {
-            let range = view.range();
-            let owner = self.buf.get(range.start)?;
-            let size = if view.rtype == rtype::A { 16 } else { 28 };
-            let known = matches!(view.rtype, rtype::A | rtype::AAAA);
-            if !known || owner & 0xC0 != 0xC0 || range.len() != size {
-                return None;
-            }
-            run = match run {
-                None => Some((range, view.rtype)),
-                Some((run, kind)) if kind == view.rtype => Some((run.start..range.end, kind)),
-                Some(_) => return None,
-            };
-        }
-        let (range, kind) = run?;
-        let size = if kind == rtype::A { 16 } else { 28 };
-        Some((self.buf.get_mut(range)?, size))
+        let start = match section {
+            Section::Answer => self.question_end,
+            _ => self.section(section).next()?.range().start,
+        };
+        let kind = self.buf.get(start + 2..start + 4)?;
+        let kind: [u8; 2] = kind.try_into().ok()?;
+        let data: u16 = match u16::from_be_bytes(kind) {
+            rtype::A => 4,
+            rtype::AAAA => 16,
+            _ => return None,
+        };
+        let size = ADDRESS_HEAD + usize::from(data);
+        let end = start + size * self.count(section);
+        let octets = self.buf.get_mut(start..end)?;
+        // A record that looks like this is `size` octets long, so behind it
+        // begins the next.
+        let alike = octets.chunks_exact(size).all(|record| {
+            record.first().is_some_and(|owner| owner & 0xC0 == 0xC0)
+                && record.get(2..4) == Some(&kind)
+                && record.get(10..12) == Some(&data.to_be_bytes())
+        });
+        alike.then_some((octets, size))
     }
 
     /// Moves octets, if nothing can point into those that move.

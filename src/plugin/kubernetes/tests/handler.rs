@@ -18,6 +18,25 @@ fn check(server: &Server, rows: &[(&str, &str, &str)]) {
 }
 
 #[test]
+fn a_zone_is_live_where_no_name_in_it_falls_through() {
+    let zones = "kubernetes cluster.local 10.in-addr.arpa";
+    for (fallthrough, live) in [
+        ("", &["cluster.local.", "10.in-addr.arpa."][..]),
+        ("fallthrough in-addr.arpa", &["cluster.local."]),
+        ("fallthrough dev.cluster.local", &["10.in-addr.arpa."]),
+        (
+            "fallthrough example.org",
+            &["cluster.local.", "10.in-addr.arpa."],
+        ),
+        ("fallthrough", &[]),
+    ] {
+        let plugin = plugin(&format!("{zones} {{\n{fallthrough}\n}}"), cluster(), &[]);
+        let found: Vec<String> = plugin.live_zones().iter().map(NameBuf::to_string).collect();
+        assert_eq!(found, live, "{fallthrough}");
+    }
+}
+
+#[test]
 fn services_with_cluster_ips() {
     check(
         &Server::new(COREFILE, cluster()),
