@@ -331,12 +331,7 @@ pub struct BlockInfo {
 }
 
 impl BlockInfo {
-    /// The most specific zone of the block that the name is under.
-    pub fn zone_of(&self, name: Name<'_>) -> Option<&NameBuf> {
-        self.zones.get(self.position_of(name)?)
-    }
-
-    /// Where in the list that zone stands.
+    /// Where in the list the most specific zone stands that the name is under.
     fn position_of(&self, name: Name<'_>) -> Option<usize> {
         self.zones
             .iter()
