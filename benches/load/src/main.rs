@@ -62,9 +62,13 @@ struct Arguments {
     /// Whom; everybody on this machine where nobody is named.
     #[arg(long, value_delimiter = ',')]
     servers: Vec<Program>,
-    /// Rounds that count; one more warms up.
-    #[arg(long, default_value_t = 5)]
+    /// Rounds of each start that count; one more warms up.
+    #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// How often every server is started anew for a workload: where its
+    /// memory comes to lie is worth some per cent.
+    #[arg(long, default_value_t = 3)]
+    starts: usize,
     /// How long a server is measured in a round, at full and at half load each.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
@@ -154,30 +158,26 @@ impl Arguments {
             named => named,
         };
         let mut serial = 0;
-        let mut peers = Vec::new();
-        let mut asks = None;
         workloads.iter().map(move |&workload| {
-            // Who asks its upstream in one way goes before who asks in another.
-            if asks != Some(workload.upstream()) {
-                peers.clear();
-                peers = start(programs, workload.upstream(), surroundings)?;
-                asks = Some(workload.upstream());
+            let mut results = Results::new(workload, programs);
+            for _ in 0..self.starts.max(1) {
+                let peers = start(programs, workload.upstream(), surroundings)?;
+                let upstream = &mut surroundings.upstream;
+                self.measure(&peers, upstream, &mut serial, &mut results)?;
             }
-            self.measure(workload, &peers, &mut surroundings.upstream, &mut serial)
+            Ok(results)
         })
     }
 
+    /// Measures servers that have just been started.
     fn measure(
         &self,
-        workload: Workload,
         peers: &[Peer],
         upstream: &mut Upstream,
         serial: &mut u64,
-    ) -> anyhow::Result<Results> {
-        let mut rows: Vec<(Program, Vec<round::Cost>)> = peers
-            .iter()
-            .map(|peer| (peer.program, Vec::new()))
-            .collect();
+        results: &mut Results,
+    ) -> anyhow::Result<()> {
+        let workload = results.workload;
         let mut round = Round {
             workload,
             queries: &workload.queries(),
@@ -187,7 +187,7 @@ impl Arguments {
         };
         let (begun, stolen) = (Instant::now(), cpu::stolen());
         for count in 0..=self.rounds {
-            for (peer, (program, costs)) in peers.iter().zip(&mut rows) {
+            for (peer, (program, costs)) in peers.iter().zip(&mut results.rows) {
                 if !program.serves(workload) {
                     continue;
                 }
@@ -200,12 +200,9 @@ impl Arguments {
                 }
             }
         }
-        let stolen = cpu::stolen().saturating_sub(stolen).as_secs_f64();
-        Ok(Results {
-            workload,
-            rows,
-            stolen: stolen / 2.0 / begun.elapsed().as_secs_f64(),
-        })
+        results.elapsed += begun.elapsed();
+        results.stolen += cpu::stolen().saturating_sub(stolen);
+        Ok(())
     }
 }
 

@@ -16,19 +16,17 @@ pub(crate) struct Results {
     /// Who was measured, in the order of the rows; nobody's rounds are empty
     /// but of who cannot answer this.
     pub(crate) rows: Vec<(Program, Vec<Cost>)>,
-    /// The part of two cores that the hypervisor gave to others, 0 to 1.
-    pub(crate) stolen: f64,
+    /// How long the rounds took.
+    pub(crate) elapsed: Duration,
+    /// The time of two cores that the hypervisor gave to others meanwhile.
+    pub(crate) stolen: Duration,
 }
 
 impl Cost {
     /// The middle one of each figure, and the losses of all rounds. `None`
     /// without rounds.
     fn median(rounds: &[Self]) -> Option<Self> {
-        let middle = |of: fn(&Self) -> f64| {
-            let mut values: Vec<f64> = rounds.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied()
-        };
+        let middle = |of: fn(&Self) -> f64| middle(rounds.iter().map(of));
         let time = |of: fn(&Self) -> f64| middle(of).map(Duration::from_secs_f64);
         Some(Self {
             micros: middle(|cost| cost.micros)?,
@@ -45,15 +43,39 @@ impl Cost {
     }
 }
 
+/// `None` where there are no values.
+fn middle(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 impl Results {
-    fn median(&self, program: Program) -> Option<Cost> {
-        let row = self.rows.iter().find(|(other, _)| *other == program);
-        row.and_then(|(_, rounds)| Cost::median(rounds))
+    /// No rounds yet.
+    pub(crate) fn new(workload: Workload, programs: &[Program]) -> Self {
+        Self {
+            workload,
+            rows: programs.iter().map(|one| (*one, Vec::new())).collect(),
+            elapsed: Duration::ZERO,
+            stolen: Duration::ZERO,
+        }
     }
 
-    /// CPU of a query of one program as a multiple of another's.
+    fn median(&self, program: Program) -> Option<Cost> {
+        Cost::median(self.rounds(program)?)
+    }
+
+    fn rounds(&self, program: Program) -> Option<&[Cost]> {
+        let row = self.rows.iter().find(|(other, _)| *other == program);
+        row.map(|(_, rounds)| rounds.as_slice())
+    }
+
+    /// CPU of a query of one program as a multiple of another's: the middle
+    /// one of the multiples of the single rounds, because what slows the
+    /// machine down for seconds then slows both of them.
     pub(crate) fn times(&self, program: Program, of: Program) -> Option<f64> {
-        Some(self.median(program)?.micros / self.median(of)?.micros)
+        let pairs = self.rounds(program)?.iter().zip(self.rounds(of)?);
+        middle(pairs.map(|(one, other)| one.micros / other.micros))
     }
 
     /// How Pando stands to the bar; `None` where one of both was not measured.
@@ -87,7 +109,7 @@ impl Results {
         for (program, _) in &self.rows {
             table += &self.row(*program);
         }
-        let stolen = self.stolen * 100.0;
+        let stolen = self.stolen.as_secs_f64() / 2.0 / self.elapsed.as_secs_f64() * 100.0;
         table + &format!("\nStolen by the hypervisor meanwhile: {stolen:.1} % of two cores.\n")
     }
 
@@ -133,11 +155,11 @@ pub(crate) fn preface(programs: &[Program]) -> String {
 A server has one core, the generator, the upstream and the API server have the
 other. CPU is that of the server, all threads, user and system, for one query
 with 192 queries under way; `busy` is the part of the core that this took.
-`×` is that CPU as a multiple. p50, p99 and p99.9 are microseconds from a query
+`×` is that CPU as a multiple, the median of the rounds' own multiples. p50, p99 and p99.9 are microseconds from a query
 to its reply, at half of that rate, or at 200,000 a second where that is less:
-beyond it the generator begins to queue. Each figure is the median of the
-rounds, which were interleaved; `lost` is of all rounds. A server that cannot
-answer a workload shows `-`.
+beyond it the generator begins to queue. Each other figure is the median of the
+rounds, which were interleaved and shared out among several starts of every
+server; `lost` is of all rounds. A server that cannot answer a workload shows `-`.
 
 ",
         arguments.join(" ")
@@ -192,12 +214,13 @@ mod tests {
                 (Program::Coredns, rounds(&[8.0])),
                 (Program::Dnsdist, Vec::new()),
             ],
-            stolen: 0.0,
+            elapsed: Duration::from_secs(1),
+            stolen: Duration::ZERO,
         }
     }
 
     #[test]
-    fn multiples_are_those_of_the_medians() {
+    fn multiples_are_the_medians_of_the_rounds_multiples() {
         let results = results(&[2.0, 50.0, 1.0, 2.0, 3.0]);
         assert_eq!(results.times(Program::Pando, Program::Floor), Some(1.0));
         assert_eq!(results.times(Program::Pando, Program::Coredns), Some(0.25));
