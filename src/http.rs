@@ -173,8 +173,24 @@ pub fn not_found() -> Response<Full<Bytes>> {
     text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
+/// The `[ADDRESS]` behind a directive, `host:port`; `None` where there is none.
+///
+/// # Errors
+///
+/// More than one word, or one that is no address.
+pub fn address(words: &mut corefile::Dispenser<'_>) -> Result<Option<String>, corefile::Error> {
+    match words.remaining_args()[..] {
+        [] => Ok(None),
+        [address] => {
+            check_host_port(address).map_err(|error| words.plain_err(error))?;
+            Ok(Some(address.to_owned()))
+        }
+        _ => Err(words.arg_err()),
+    }
+}
+
 /// Checks `host:port` as Go's `net.SplitHostPort` does, with its words.
-pub fn check_host_port(address: &str) -> Result<(), String> {
+fn check_host_port(address: &str) -> Result<(), String> {
     let problem = |what: &str| Err(format!("address {address}: {what}"));
     let Some(colon) = address.rfind(':') else {
         return problem("missing port in address");

@@ -255,6 +255,7 @@ fn log(level: Level, message: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::testing::refusal;
 
     #[test]
     fn setups_are_accepted_and_refused_as_coredns_does() {
@@ -312,10 +313,7 @@ mod tests {
                 "Corefile:2 - Error during parsing: regex pattern too long: 10001 > 10000",
             ),
         ] {
-            let directive = corefile::Directive::new("Corefile", text);
-            let found = parse(&directive, &Block::default()).err();
-            let found = found.as_ref().map_or("", |error| error.first_line());
-            assert_eq!(found, error, "{text}");
+            assert_eq!(refusal(&DEFINITION, text), error, "{text}");
         }
     }
 }

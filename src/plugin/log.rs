@@ -162,6 +162,7 @@ fn is_answered_by_server(rcode: Rcode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::testing::refusal;
 
     #[test]
     fn setups_are_accepted_and_refused_as_coredns_does() {
@@ -185,10 +186,7 @@ mod tests {
                 "Corefile:2 - Error during parsing: unknown property 'unknown'",
             ),
         ] {
-            let directive = corefile::Directive::new("Corefile", text);
-            let found = parse(&directive, &Block::default()).err();
-            let found = found.as_ref().map_or("", |error| error.first_line());
-            assert_eq!(found, error, "{text}");
+            assert_eq!(refusal(&DEFINITION, text), error, "{text}");
         }
     }
 }

@@ -59,19 +59,14 @@ struct PrometheusSpec {
 
 fn parse(directive: &corefile::Directive, _: &Block) -> Parsed {
     let mut words = directive.dispenser();
-    let mut address = "localhost:9153";
+    let mut address = "localhost:9153".to_owned();
     let mut seen = false;
     while words.next() {
         if std::mem::replace(&mut seen, true) {
             return Err(words.once_err());
         }
-        match words.remaining_args()[..] {
-            [] => {}
-            [given] => {
-                http::check_host_port(given).map_err(|error| words.plain_err(error))?;
-                address = given;
-            }
-            _ => return Err(words.arg_err()),
+        if let Some(given) = http::address(&mut words)? {
+            address = given;
         }
         while words.next_block() {
             match words.val() {
@@ -94,9 +89,7 @@ fn parse(directive: &corefile::Directive, _: &Block) -> Parsed {
             }
         }
     }
-    Ok(Box::new(PrometheusSpec {
-        address: address.to_owned(),
-    }))
+    Ok(Box::new(PrometheusSpec { address }))
 }
 
 impl Spec for PrometheusSpec {
@@ -215,6 +208,7 @@ impl Plugin for Prometheus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::testing::refusal;
 
     #[test]
     fn setups_are_accepted_and_refused_as_coredns_does() {
@@ -237,10 +231,7 @@ mod tests {
                 "this plugin can only be used once per Server Block",
             ),
         ] {
-            let directive = corefile::Directive::new("Corefile", text);
-            let found = parse(&directive, &Block::default()).err();
-            let found = found.as_ref().map_or("", |error| error.first_line());
-            assert_eq!(found, error, "{text}");
+            assert_eq!(refusal(&DEFINITION, text), error, "{text}");
         }
     }
 }

@@ -43,13 +43,8 @@ fn parse(directive: &corefile::Directive, _: &Block) -> Parsed {
         if std::mem::replace(&mut seen, true) {
             return Err(words.once_err());
         }
-        match words.remaining_args()[..] {
-            [] => {}
-            [address] => {
-                http::check_host_port(address).map_err(|error| words.plain_err(error))?;
-                address.clone_into(&mut spec.address);
-            }
-            _ => return Err(words.arg_err()),
+        if let Some(given) = http::address(&mut words)? {
+            spec.address = given;
         }
         while words.next_block() {
             match words.val() {
@@ -175,6 +170,7 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::testing::refusal;
 
     #[test]
     fn setups_are_accepted_and_refused_as_coredns_does() {
@@ -205,10 +201,7 @@ mod tests {
                 "Corefile:2 - Error during parsing: unknown property 'foo'",
             ),
         ] {
-            let directive = corefile::Directive::new("Corefile", text);
-            let found = parse(&directive, &Block::default()).err();
-            let found = found.as_ref().map_or("", |error| error.first_line());
-            assert_eq!(found, error, "{text}");
+            assert_eq!(refusal(&DEFINITION, text), error, "{text}");
         }
     }
 }
