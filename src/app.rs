@@ -1,6 +1,7 @@
 //! The life of the process: start, reload, end.
 
 mod banner;
+mod host;
 mod loader;
 mod signals;
 mod watch;
@@ -18,9 +19,10 @@ use crate::cli::Options;
 use crate::configuration::{Configuration, ConfigurationError, Draft, Text};
 use crate::plugin::{BuildError, Hooks, Kept};
 use crate::server::{ListenError, Plan, Server};
-use crate::telemetry;
+use crate::{metrics, telemetry};
 
 pub use banner::{plugins, version};
+pub use host::{Host, Request};
 use loader::{LoadError, Loader};
 use signals::{Signal, Signals};
 use watch::Watch;
@@ -65,25 +67,33 @@ impl StartError {
     }
 }
 
-/// Serves until a signal ends it; the exit code.
+/// Serves until a signal or a request ends it; the exit code.
 ///
 /// # Errors
 ///
 /// Whatever keeps it from serving in the first place.
-pub async fn run(options: Options) -> Result<u8, StartError> {
+pub async fn run(options: Options, host: Host) -> Result<u8, StartError> {
     // Trapped first: a signal during the start must not kill it half-way.
     let mut signals = Signals::trap(options.pidfile.clone())?;
     raise_descriptor_limit();
     telemetry::keep_panics();
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let server = Server::start(workers)?;
-    let mut app = App::start(options, server).await?;
+    let server = Server::start(workers, host.opener.clone())?;
+    let mut requests = host.requests;
+    let kept = Kept::new(host.opener);
+    let mut app = App::start(options, server, kept, host.serving).await?;
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Reload => app.reload_by_signal().await,
                 Signal::Terminate => return Ok(app.terminate().await),
                 Signal::Interrupt => return Ok(app.interrupt().await),
+            },
+            request = host::next(&mut requests) => match request {
+                Request::Reload => app.reload_by_signal().await,
+                Request::Stop => return Ok(app.terminate().await),
+                // Who has gone meanwhile needs no answer.
+                Request::Metrics(reply) => drop(reply.send(exposition())),
             },
             () = app.watch.tick() => app.look().await,
         }
@@ -108,8 +118,15 @@ fn raise_descriptor_limit() {
     }
 }
 
+fn exposition() -> String {
+    metrics::exposition().unwrap_or_else(|error| {
+        error!("Failed to collect metrics: {error}");
+        String::new()
+    })
+}
+
 /// Warnings about a Corefile go where the other log lines go.
-fn host() -> SystemHost {
+fn system() -> SystemHost {
     SystemHost::new(|message| warn!("{message}"))
 }
 
@@ -119,6 +136,8 @@ struct App {
     server: Server,
     running: Running,
     watch: Watch,
+    /// Told whenever a configuration has come into force.
+    serving: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The configuration in force.
@@ -129,10 +148,16 @@ struct Running {
 }
 
 impl App {
-    async fn start(options: Options, mut server: Server) -> Result<Self, StartError> {
+    async fn start(
+        options: Options,
+        mut server: Server,
+        kept: Kept,
+        serving: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, StartError> {
         let loader = Loader::new(&options);
         let text = loader.load()?;
-        let configuration = bring_up(&mut server, &text, &options.port, Kept::default()).await?;
+        let configuration = bring_up(&mut server, &text, &options.port, kept).await?;
+        serving();
         if !options.quiet {
             telemetry::print(banner::zones(&configuration.plan));
         }
@@ -149,6 +174,7 @@ impl App {
             server,
             running: Running::of(configuration),
             watch,
+            serving,
         })
     }
 
@@ -162,6 +188,7 @@ impl App {
             error!("Restart failed: {first}");
             telemetry::print(rest);
         })?;
+        (self.serving)();
         self.watch = Watch::begin(configuration.reload, text);
         let old = std::mem::replace(&mut self.running, Running::of(configuration));
         if !old.plan.ended(GRACE).await {
@@ -255,7 +282,7 @@ async fn bring_up(
     port: &str,
     kept: Kept,
 ) -> Result<Configuration, StartError> {
-    let draft = Draft::parse(text, port, &host())?;
+    let draft = Draft::parse(text, port, &system())?;
     let mut configuration = draft.build(&Handle::current(), kept)?;
     let debug = telemetry::is_debug();
     telemetry::set_debug(configuration.debug);

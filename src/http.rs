@@ -16,10 +16,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
+
+use crate::server::socket::Opener;
 
 /// Answers a request; it must not block.
 pub type Handler = Arc<dyn Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync>;
@@ -28,11 +29,11 @@ pub type Handler = Arc<dyn Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Sen
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections served at once; more wait in the backlog.
 const MAX_CONNECTIONS: usize = 256;
-const BACKLOG: i32 = 128;
 
 /// A listening address.
 pub struct Site {
     local: SocketAddr,
+    opener: Arc<dyn Opener>,
     handler: Arc<ArcSwapOption<Handler>>,
     /// Its end closes the listener; open connections end by themselves.
     open: watch::Sender<bool>,
@@ -42,8 +43,12 @@ impl Site {
     /// Binds `address`, `host:port` with an empty host for all addresses, and
     /// serves it until the site is dropped. Without a handler every path is
     /// not found.
-    pub fn open(control: &Handle, address: &str) -> io::Result<Arc<Self>> {
-        let listener = bind(address)?;
+    ///
+    /// # Errors
+    ///
+    /// CoreDNS's words around the system's.
+    pub fn open(control: &Handle, opener: Arc<dyn Opener>, address: &str) -> io::Result<Arc<Self>> {
+        let listener = bind(&*opener, address)?;
         let local = listener.local_addr()?;
         let _guard = control.enter();
         let listener = TcpListener::from_std(listener)?;
@@ -52,6 +57,7 @@ impl Site {
         control.spawn(accept(listener, handler.clone(), closed));
         Ok(Arc::new(Self {
             local,
+            opener,
             handler,
             open,
         }))
@@ -65,6 +71,7 @@ impl Site {
     /// Closes the listener; clients are refused from now on.
     pub fn close(&self) {
         self.open.send_replace(false);
+        self.opener.close(self.local);
     }
 
     /// Whether requests have a handler yet.
@@ -75,6 +82,12 @@ impl Site {
     /// Answers requests with `handler` from now on.
     pub fn serve(&self, handler: Handler) {
         self.handler.store(Some(Arc::new(handler)));
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.opener.close(self.local);
     }
 }
 
@@ -118,7 +131,7 @@ async fn accept(
 }
 
 /// Binds as CoreDNS does, with SO_REUSEPORT: two instances may share the port in a hand-over.
-fn bind(address: &str) -> io::Result<std::net::TcpListener> {
+fn bind(opener: &dyn Opener, address: &str) -> io::Result<std::net::TcpListener> {
     let wildcard = address.strip_prefix(':').and_then(|port| port.parse().ok());
     let candidates: Vec<SocketAddr> = match wildcard {
         Some(port) => vec![
@@ -129,7 +142,7 @@ fn bind(address: &str) -> io::Result<std::net::TcpListener> {
     };
     let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
     for candidate in candidates {
-        match listen(candidate, wildcard.is_some()) {
+        match opener.http(candidate) {
             Ok(listener) => return Ok(listener),
             Err(error) => failure = error,
         }
@@ -138,23 +151,6 @@ fn bind(address: &str) -> io::Result<std::net::TcpListener> {
         failure.kind(),
         format!("listen tcp {address}: bind: {}", io_message(&failure)),
     ))
-}
-
-fn listen(address: SocketAddr, both_families: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!both_families)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// A response of plain text.

@@ -46,7 +46,7 @@ fn run(command: Command, program: &str) -> anyhow::Result<u8> {
                 .enable_all()
                 .build()
                 .context("cannot start threads")?;
-            let served = runtime.block_on(app::run(options));
+            let served = runtime.block_on(app::run(options, app::Host::default()));
             runtime.shutdown_background();
             return Ok(served?);
         }

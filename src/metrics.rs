@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
-use prometheus::{Registry, proto};
+use prometheus::{Registry, TextEncoder, proto};
 
 /// Latency buckets of CoreDNS, in seconds (plugin/plugin.go: `TimeBuckets`).
 pub const TIME_BUCKETS: &[f64] = &[
@@ -42,6 +42,15 @@ thread_local! {
 /// The registry behind `/metrics`.
 pub fn registry() -> &'static Registry {
     &REGISTRY
+}
+
+/// Every series in the text format of Prometheus.
+///
+/// # Errors
+///
+/// A series that the format cannot express.
+pub fn exposition() -> prometheus::Result<String> {
+    TextEncoder::new().encode_to_string(&REGISTRY.gather())
 }
 
 /// Says how many workers there will be. Called once, before the first series is made.

@@ -21,6 +21,7 @@ use corefile::key::ZoneKey;
 
 use crate::chain::Plugin;
 pub use crate::server::View;
+use crate::server::socket::{Opener, System};
 use crate::wire::NameBuf;
 
 mod acl;
@@ -311,17 +312,33 @@ pub struct Hooks {
 
 /// Things that a new configuration takes over from the old one instead of
 /// making them again: watches, HTTP listeners.
-#[derive(Default)]
 pub struct Kept {
+    opener: Arc<dyn Opener>,
     old: HashMap<String, Arc<dyn Any + Send + Sync>>,
     new: HashMap<String, Arc<dyn Any + Send + Sync>>,
 }
 
+impl Default for Kept {
+    fn default() -> Self {
+        Self::new(Arc::new(System))
+    }
+}
+
 impl Kept {
+    /// Nothing yet, for the first configuration; listeners come from `opener`.
+    pub fn new(opener: Arc<dyn Opener>) -> Self {
+        Self {
+            opener,
+            old: HashMap::new(),
+            new: HashMap::new(),
+        }
+    }
+
     /// What the next configuration may take over from this one.
     /// This one still holds it, in case the next does not come into force.
     pub fn next(&self) -> Self {
         Self {
+            opener: self.opener.clone(),
             old: self.new.clone(),
             new: HashMap::new(),
         }
@@ -330,6 +347,11 @@ impl Kept {
     /// Lets go of what this configuration has not taken over.
     pub fn settle(&mut self) {
         self.old.clear();
+    }
+
+    /// Who opens the listeners of this process.
+    pub fn opener(&self) -> Arc<dyn Opener> {
+        self.opener.clone()
     }
 
     /// The thing called `key`: the one this configuration or the one before

@@ -13,13 +13,14 @@ mod job;
 mod listener;
 mod mmsg;
 mod parked;
-mod socket;
+pub mod socket;
 mod tcp;
 mod udp;
 mod worker;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub use direct::Direct;
 pub use listener::{Block, Listener, View};
 pub use socket::ListenError;
 
-use socket::Sockets;
+use socket::{Opener, Sockets};
 use worker::Command;
 
 /// Queries that may wait at once, all workers together.
@@ -84,20 +85,32 @@ impl Plan {
 /// Sockets that were opened for a plan and serve nothing yet.
 pub struct Opened(Vec<(ListenAddress, Vec<Sockets>)>);
 
+impl Opened {
+    /// Where each address was bound.
+    fn bound(&self) -> impl Iterator<Item = (ListenAddress, SocketAddr)> {
+        self.0.iter().filter_map(|(address, sockets)| {
+            let bound = sockets.first()?.tcp.local_addr().ok()?;
+            Some((address.clone(), bound))
+        })
+    }
+}
+
 /// The workers.
 pub struct Server {
     workers: Vec<mpsc::UnboundedSender<Command>>,
-    serving: HashSet<ListenAddress>,
+    opener: Arc<dyn Opener>,
+    /// What is served, and where that was bound.
+    serving: HashMap<ListenAddress, SocketAddr>,
 }
 
 impl Server {
-    /// Starts this many workers, which serve nothing yet. To be called before
-    /// anything is counted.
+    /// Starts this many workers, which serve nothing yet and will have their
+    /// sockets from `opener`. To be called before anything is counted.
     ///
     /// # Errors
     ///
     /// Where a thread cannot be started.
-    pub fn start(workers: usize) -> io::Result<Self> {
+    pub fn start(workers: usize, opener: Arc<dyn Opener>) -> io::Result<Self> {
         crate::metrics::set_workers(workers);
         listener::register_metrics();
         let limits = Limits {
@@ -114,7 +127,8 @@ impl Server {
         };
         Ok(Self {
             workers: (0..workers).map(start).collect::<io::Result<_>>()?,
-            serving: HashSet::new(),
+            opener,
+            serving: HashMap::new(),
         })
     }
 
@@ -125,16 +139,26 @@ impl Server {
     /// The first that cannot be opened; what is served stays as it is.
     pub fn open(&self, plan: &Plan) -> Result<Opened, ListenError> {
         let new = plan.listeners().map(Listener::address);
-        let new = new.filter(|address| !self.serving.contains(address));
-        let open = |address: &ListenAddress| {
-            Ok((address.clone(), socket::open(address, self.workers.len())?))
-        };
-        new.map(open).collect::<Result<_, _>>().map(Opened)
+        let new = new.filter(|address| !self.serving.contains_key(address));
+        let mut opened = Opened(Vec::new());
+        for address in new {
+            match socket::open(&*self.opener, address, self.workers.len()) {
+                Ok(sockets) => opened.0.push((address.clone(), sockets)),
+                Err(error) => {
+                    let tried = address.candidates().into_iter();
+                    let bound = opened.bound().map(|(_, bound)| bound);
+                    bound.chain(tried).for_each(|it| self.opener.close(it));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(opened)
     }
 
     /// Serves this plan from now on. When it returns, every worker does;
     /// queries that wait are still finished by the plan before.
     pub async fn apply(&mut self, plan: &Plan, opened: Opened) {
+        self.serving.extend(opened.bound());
         let mut shares: Vec<Vec<(ListenAddress, Sockets)>> = Vec::new();
         shares.resize_with(self.workers.len(), Vec::new);
         for (address, sockets) in opened.0 {
@@ -157,10 +181,11 @@ impl Server {
         for applied in waiting {
             let _ = applied.await;
         }
-        self.serving = plan
-            .listeners()
-            .map(|listener| listener.address().clone())
-            .collect();
+        let mut gone = std::mem::take(&mut self.serving);
+        for address in plan.listeners().map(Listener::address) {
+            self.serving.extend(gone.remove_entry(address));
+        }
+        gone.into_values().for_each(|it| self.opener.close(it));
     }
 
     /// Receives no more and finishes what is in flight: whether that was

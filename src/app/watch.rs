@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::{host, loader::Loader};
+use super::{loader::Loader, system};
 use crate::configuration::Text;
 use crate::metrics::{Counter, Family, Gauge};
 
@@ -40,7 +40,7 @@ impl Watch {
     pub(super) fn begin(interval: Option<Duration>, text: &Text) -> Self {
         // Shown as zero by a server that has not reloaded yet.
         LazyLock::force(&FAILED);
-        let hash = text.hash(&host()).unwrap_or_default();
+        let hash = text.hash(&system()).unwrap_or_default();
         if interval.is_some() {
             info!(target: "plugin/reload", "Running configuration SHA512 = {hash}");
         }
@@ -63,7 +63,7 @@ impl Watch {
     pub(super) fn look(&mut self, loader: &Loader) -> Option<Text> {
         self.next = after(self.interval);
         let text = loader.load().ok()?;
-        match text.hash(&host()) {
+        match text.hash(&system()) {
             Ok(hash) if hash == self.hash => None,
             Ok(hash) => {
                 // Not tried again before it changes again, even if it is wrong.
@@ -87,7 +87,7 @@ fn after(interval: Option<Duration>) -> Instant {
 pub(super) fn count(text: &Text, succeeded: bool) {
     VERSION.clear();
     VERSION
-        .with(&["sha512", &text.hash(&host()).unwrap_or_default()])
+        .with(&["sha512", &text.hash(&system()).unwrap_or_default()])
         .set(1.0);
     if !succeeded {
         FAILED.inc();

@@ -24,6 +24,7 @@ use tokio::task::AbortHandle;
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::http::{self, Site};
 use crate::metrics::{Counter, Family, Histogram, SLIM_TIME_BUCKETS};
+use crate::server::socket::Opener;
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "health",
@@ -89,11 +90,11 @@ fn parse(directive: &corefile::Directive, _: &Block) -> Parsed {
 
 impl Spec for HealthSpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
-        let control = builder.control;
+        let (control, opener) = (builder.control, builder.kept.opener());
         let key = format!("health {}", self.address);
         let opened = builder
             .kept
-            .take_or(&key, || Endpoint::open(control, &self.address));
+            .take_or(&key, || Endpoint::open(control, opener, &self.address));
         opened.map_err(|error| BuildError::new(error.to_string()))?;
         let lameduck = self.lameduck;
         builder.on_final_shutdown(move || {
@@ -117,8 +118,8 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    fn open(control: &Handle, address: &str) -> io::Result<Arc<Self>> {
-        let site = Site::open(control, address)?;
+    fn open(control: &Handle, opener: Arc<dyn Opener>, address: &str) -> io::Result<Arc<Self>> {
+        let site = Site::open(control, opener, address)?;
         site.serve(Arc::new(|request| match request.uri().path() {
             "/health" => http::text(StatusCode::OK, "OK"),
             _ => http::not_found(),

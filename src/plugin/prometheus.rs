@@ -18,7 +18,6 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode, header};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, TextEncoder};
 
 use super::{Assembled, Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{Exchange, Plugin, Served};
@@ -101,11 +100,11 @@ impl Spec for PrometheusSpec {
             .with(&[env!("CARGO_PKG_VERSION"), revision, rustc])
             .set(1.0);
 
-        let control = builder.control;
+        let (control, opener) = (builder.control, builder.kept.opener());
         let key = format!("metrics {}", self.address);
         let site = builder
             .kept
-            .take_or(&key, || Site::open(control, &self.address));
+            .take_or(&key, || Site::open(control, opener, &self.address));
         match site {
             Ok(site) => site.serve(Arc::new(answer)),
             Err(error) => {
@@ -151,11 +150,12 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if request.uri().path() != "/metrics" {
         return http::not_found();
     }
-    let mut body = Vec::new();
-    if let Err(error) = TextEncoder::new().encode(&metrics::registry().gather(), &mut body) {
-        return http::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-    }
-    let mut response = http::text(StatusCode::OK, body);
+    let mut response = match metrics::exposition() {
+        Ok(body) => http::text(StatusCode::OK, body),
+        Err(error) => {
+            return http::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+        }
+    };
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),

@@ -71,11 +71,11 @@ fn parse(directive: &corefile::Directive, _: &Block) -> Parsed {
 
 impl Spec for ReadySpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
-        let control = builder.control;
+        let (control, opener) = (builder.control, builder.kept.opener());
         let key = format!("ready {}", self.address);
         let site = builder
             .kept
-            .take_or(&key, || Site::open(control, &self.address));
+            .take_or(&key, || Site::open(control, opener, &self.address));
         // CoreDNS starts all the same; but a typo should not go unseen.
         let site = match site {
             Ok(site) => site,

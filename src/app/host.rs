@@ -1,0 +1,52 @@
+//! What the process runs in: who opens its sockets, who is told what it does,
+//! and who may ask it for something.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::server::socket::{Opener, System};
+
+/// What a process is given by the one that started it; `default` is a process
+/// on its own.
+pub struct Host {
+    /// Who opens the sockets.
+    pub opener: Arc<dyn Opener>,
+    /// Called each time a configuration has come into force: its sockets are read.
+    pub serving: Box<dyn Fn() + Send + Sync>,
+    /// What it is asked for, beside signals.
+    pub requests: Option<mpsc::Receiver<Request>>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            opener: Arc::new(System),
+            serving: Box::new(|| {}),
+            requests: None,
+        }
+    }
+}
+
+/// What a process may be asked for from outside, in its turn.
+#[derive(Debug)]
+pub enum Request {
+    /// To read the Corefile anew, as at SIGUSR1.
+    Reload,
+    /// To receive no more, to answer what is in flight and to end, as at SIGTERM.
+    Stop,
+    /// For all metrics in the text format of Prometheus, as at `/metrics`.
+    Metrics(oneshot::Sender<String>),
+}
+
+/// The next request; waits for ever once nobody can ask.
+pub(super) async fn next(requests: &mut Option<mpsc::Receiver<Request>>) -> Request {
+    if let Some(receiver) = requests {
+        if let Some(request) = receiver.recv().await {
+            return request;
+        }
+        *requests = None;
+    }
+    pending().await
+}
