@@ -4,7 +4,7 @@
 mod serve;
 mod store;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ pub enum Break {
     Gone,
 }
 
-/// A double of the API server over plain HTTP on 127.0.0.1, for Services,
+/// A double of the API server over plain HTTP, for Services,
 /// EndpointSlices, Namespaces, Pods and ServiceImports.
 ///
 /// What it has in common with the real one is checked against the real one.
@@ -123,15 +123,24 @@ struct Planned {
 }
 
 impl ApiDouble {
-    /// Starts with the namespaces `default` and `kube-system`.
+    /// Starts on 127.0.0.1 with the namespaces `default` and `kube-system`.
     ///
     /// # Errors
     ///
     /// When the port cannot be had.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_on(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Starts on another address of this machine.
+    ///
+    /// # Errors
+    ///
+    /// When the port cannot be had.
+    pub async fn start_on(ip: IpAddr) -> anyhow::Result<Self> {
         let port = Port::claim();
         let double = Self {
-            address: (Ipv4Addr::LOCALHOST, port.number()).into(),
+            address: (ip, port.number()).into(),
             _port: port,
             shared: Arc::new(Shared {
                 store: Mutex::default(),
@@ -153,7 +162,7 @@ impl ApiDouble {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT`, for the Corefile's `endpoint`.
+    /// `http://IP:PORT`, for the Corefile's `endpoint`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

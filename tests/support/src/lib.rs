@@ -7,6 +7,8 @@
 //! | [`ControlPlane`] | a real kube-apiserver over a real etcd |
 //! | [`ApiDouble`] | an API server in the test's own process, with faults |
 //! | [`Server`] | the `pando` binary, or CoreDNS beside it, on free ports |
+//! | [`Netns`] | a network namespace of the test's own |
+//! | [`Site`] | a node with Pods, the cluster's DNS and the world behind it |
 //!
 //! Every wait is bounded by [`BOUND`] unless the caller names a bound.
 #![forbid(unsafe_code)]
@@ -16,10 +18,12 @@
 mod api_double;
 mod client;
 mod control_plane;
+mod netns;
 mod ports;
 mod process;
 mod records;
 mod server;
+mod site;
 mod upstream;
 mod web;
 
@@ -28,10 +32,12 @@ use std::time::Duration;
 pub use api_double::{ApiDouble, Break, Fault, Request};
 pub use client::{Answer, Ask, Client, Stream};
 pub use control_plane::{Account, ControlPlane, dns_rules};
+pub use netns::{Inhabitant, Netns, link};
 pub use ports::Port;
 pub use process::{Line, Process};
 pub use records::record;
 pub use server::{Server, ServerBuilder};
+pub use site::{Agent, Arrival, Cluster, ClusterDns, External, Load, Pod, Site, Tally};
 pub use upstream::{Reply, Rule, Seen, Transport, Upstream};
 pub use web::{Page, page};
 
