@@ -11,6 +11,7 @@ pub mod clock;
 pub mod configuration;
 pub mod golang;
 pub mod http;
+pub mod interfaces;
 pub mod metrics;
 pub mod plugin;
 pub mod presentation;

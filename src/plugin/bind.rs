@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use corefile::{Directive, quote};
-use nix::ifaddrs::getifaddrs;
 
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
+use crate::interfaces;
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "bind",
@@ -88,22 +88,12 @@ pub(super) fn hosts(directive: &Directive) -> Result<Vec<String>, BuildError> {
 type Interfaces = BTreeMap<String, Vec<IpAddr>>;
 
 fn interfaces() -> Interfaces {
-    let mut interfaces = Interfaces::new();
+    let mut found = Interfaces::new();
     // Without the list, addresses still work and names are told to be unknown.
-    for entry in getifaddrs().into_iter().flatten() {
-        let addresses = interfaces.entry(entry.interface_name).or_default();
-        let Some(address) = entry.address else {
-            continue;
-        };
-        let v4 = address
-            .as_sockaddr_in()
-            .map(|address| IpAddr::V4(address.ip()));
-        let v6 = address
-            .as_sockaddr_in6()
-            .map(|address| IpAddr::V6(address.ip()));
-        addresses.extend(v4.or(v6));
+    for (name, address) in interfaces::all() {
+        found.entry(name).or_default().extend(address);
     }
-    interfaces
+    found
 }
 
 fn expand(lines: &[Line], interfaces: &Interfaces) -> Result<Vec<String>, BuildError> {

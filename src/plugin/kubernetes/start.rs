@@ -16,6 +16,7 @@ use super::spec::{Options, PodMode, Source};
 use super::store::{self, Store, StoreConfig};
 use super::view::View;
 use super::{Kubernetes, TARGET};
+use crate::interfaces;
 use crate::plugin::{BuildError, Builder, Settings, Spec};
 
 /// While the start waits, it says so this often.
@@ -174,7 +175,6 @@ fn local_addresses(bind: &[String]) -> Vec<IpAddr> {
     if !bind.is_empty() {
         return Vec::new();
     }
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let addresses = interfaces.iter().map(if_addrs::Interface::ip);
+    let addresses = interfaces::all().filter_map(|(_, address)| address);
     addresses.filter(|ip| !ip.is_loopback()).collect()
 }
