@@ -1,9 +1,8 @@
 //! The command line: CoreDNS's, as Go's `flag` package reads it, and `pando check`.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use corefile::quote;
+use crate::golang::flag::{self, Flag, FlagError, Kind, Value};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,40 +49,68 @@ impl Default for Options {
 pub enum UsageError {
     /// A flag is wrong: exit code 2, with the usage.
     #[error("{0}")]
-    Flag(String),
+    Flag(FlagError),
     /// Words where none belong: exit code 1.
     #[error("extra command line arguments: [{}]", .0.join(" "))]
     Extra(Vec<String>),
 }
 
-const FLAGS: [(&str, Kind, &str); 7] = [
-    (
-        "conf",
-        Kind::Text,
-        "Corefile to load (default \"Corefile\")",
-    ),
-    ("dns.port", Kind::Text, "Default port (default \"53\")"),
-    ("p", Kind::Text, "Default port (default \"53\")"),
-    ("pidfile", Kind::Text, "Path to write pid file"),
-    ("plugins", Kind::Switch, "List installed plugins"),
-    (
-        "quiet",
-        Kind::Switch,
-        "Quiet mode (no initialization output)",
-    ),
-    ("version", Kind::Switch, "Show version"),
+/// CoreDNS's flags.
+pub const FLAGS: [Flag; 7] = [
+    Flag {
+        name: "conf",
+        kind: Kind::Text(""),
+        help: "Corefile to load (default \"Corefile\")",
+    },
+    Flag {
+        name: "dns.port",
+        kind: Kind::Text("53"),
+        help: "Default port",
+    },
+    Flag {
+        name: "p",
+        kind: Kind::Text("53"),
+        help: "Default port",
+    },
+    Flag {
+        name: "pidfile",
+        kind: Kind::Text(""),
+        help: "Path to write pid file",
+    },
+    Flag {
+        name: "plugins",
+        kind: Kind::Switch(false),
+        help: "List installed plugins",
+    },
+    Flag {
+        name: "quiet",
+        kind: Kind::Switch(false),
+        help: "Quiet mode (no initialization output)",
+    },
+    Flag {
+        name: "version",
+        kind: Kind::Switch(false),
+        help: "Show version",
+    },
 ];
 
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Kind {
-    Text,
-    Switch,
+impl Options {
+    /// Takes the value of one of [`FLAGS`]; gives back what is for somebody else.
+    pub fn take(&mut self, name: &'static str, value: Value) -> Option<(&'static str, Value)> {
+        match (name, value) {
+            ("conf", Value::Text(text)) => self.conf = Some(text).filter(|text| !text.is_empty()),
+            ("pidfile", Value::Text(text)) => {
+                self.pidfile = Some(text).filter(|text| !text.is_empty()).map(Into::into);
+            }
+            ("dns.port" | "p", Value::Text(text)) => self.port = text,
+            ("quiet", Value::Switch(on)) => self.quiet = on,
+            other => return Some(other),
+        }
+        None
+    }
 }
 
 /// Reads the arguments, the program's name not among them.
-///
-/// A flag may have one dash or two, its value behind `=` or, unless it is a
-/// switch, in the next argument. Flags end at the first argument that is none.
 ///
 /// # Errors
 ///
@@ -91,52 +118,22 @@ enum Kind {
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, UsageError> {
     let mut arguments = arguments.into_iter().peekable();
     let check = arguments.next_if(|argument| argument == "check").is_some();
+    let given = match flag::read(&FLAGS, arguments) {
+        Ok(given) => given,
+        Err(FlagError::Help) => return Ok(Command::Help),
+        Err(error) => return Err(UsageError::Flag(error)),
+    };
     let mut options = Options::default();
     let (mut version, mut plugins) = (false, false);
-    while let Some(argument) = arguments.next_if(|argument| is_flag(argument)) {
-        if argument == "--" {
-            break;
-        }
-        let text = argument
-            .strip_prefix("--")
-            .or_else(|| argument.strip_prefix('-'));
-        let text = text.filter(|text| !text.starts_with(['-', '=']) && !text.is_empty());
-        let text = text.ok_or_else(|| UsageError::Flag(format!("bad flag syntax: {argument}")))?;
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (text, None),
-        };
-        let Some((_, kind, _)) = FLAGS.iter().find(|(known, ..)| *known == name) else {
-            if matches!(name, "h" | "help") {
-                return Ok(Command::Help);
-            }
-            let message = format!("flag provided but not defined: -{name}");
-            return Err(UsageError::Flag(message));
-        };
-        if *kind == Kind::Switch {
-            let on = switch(name, value.as_deref())?;
-            match name {
-                "plugins" => plugins = on,
-                "quiet" => options.quiet = on,
-                _ => version = on,
-            }
-            continue;
-        }
-        let missing = || UsageError::Flag(format!("flag needs an argument: -{name}"));
-        let value = value.or_else(|| arguments.next()).ok_or_else(missing)?;
-        match name {
-            "conf" => options.conf = Some(value).filter(|value| !value.is_empty()),
-            "pidfile" => {
-                options.pidfile = Some(value)
-                    .filter(|value| !value.is_empty())
-                    .map(Into::into)
-            }
-            _ => options.port = value,
+    for (name, value) in given.values {
+        match options.take(name, value) {
+            Some(("plugins", Value::Switch(on))) => plugins = on,
+            Some(("version", Value::Switch(on))) => version = on,
+            _ => {}
         }
     }
-    let extra: Vec<String> = arguments.collect();
-    if !extra.is_empty() {
-        return Err(UsageError::Extra(extra));
+    if !given.rest.is_empty() {
+        return Err(UsageError::Extra(given.rest));
     }
     Ok(match (check, version, plugins) {
         (true, ..) => Command::Check(options),
@@ -146,32 +143,12 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, Usa
     })
 }
 
-fn is_flag(argument: &str) -> bool {
-    argument.len() > 1 && argument.starts_with('-')
-}
-
-/// Go's `strconv.ParseBool`.
-fn switch(name: &str, value: Option<&str>) -> Result<bool, UsageError> {
-    match value {
-        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some(value) => Err(UsageError::Flag(format!(
-            "invalid boolean value {} for -{name}: parse error",
-            quote(value)
-        ))),
-    }
-}
-
 /// How to call it, as Go's `flag` package prints it.
 pub fn usage(program: &str) -> String {
-    let mut text = format!("Usage of {program}:\n");
-    for (name, kind, help) in FLAGS {
-        let value = if kind == Kind::Text { " string" } else { "" };
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "  -{name}{value}\n    \t{help}");
-    }
-    text.push_str("Subcommand:\n  check [-conf string]\n    \tCheck the Corefile, say what it means, serve nothing\n");
-    text
+    format!(
+        "Usage of {program}:\n{}Subcommand:\n  check [-conf string]\n    \tCheck the Corefile, say what it means, serve nothing\n",
+        flag::defaults(&FLAGS)
+    )
 }
 
 #[cfg(test)]
