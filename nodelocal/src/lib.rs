@@ -1,0 +1,5 @@
+//! The agent that serves DNS on every node: a drop-in for NodeLocal DNSCache
+//! (`node-cache` of kubernetes/dns).
+#![forbid(unsafe_code)]
+
+pub mod flags;
