@@ -2,4 +2,8 @@
 //! (`node-cache` of kubernetes/dns).
 #![forbid(unsafe_code)]
 
+pub mod channel;
+mod codec;
+pub mod control;
 pub mod flags;
+pub mod holder;
