@@ -7,3 +7,4 @@ mod codec;
 pub mod control;
 pub mod flags;
 pub mod holder;
+pub mod restarts;
