@@ -6,5 +6,6 @@ pub mod channel;
 mod codec;
 pub mod control;
 pub mod flags;
+pub mod handover;
 pub mod holder;
 pub mod restarts;

@@ -1,0 +1,445 @@
+//! How one instance replaces another: over a unix socket on a path that both know.
+//!
+//! ```text
+//! successor                                 the instance that serves
+//!   connect, Hello            ─▶
+//!                             ◀─  Hello
+//!                             ◀─  Sockets (as many as it takes), Rest
+//!   … starts a worker on the same sockets: both serve …
+//!   Settled                   ─▶  ends its worker, keeps its descriptors
+//!   Goodbye | Resume | (gone) ─▶  waits for its end | serves again
+//! ```
+//!
+//! Descriptors are shared, so a datagram is received by one of the two and
+//! none is lost. Peers must have our user id, which the kernel vouches for.
+
+mod word;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use tokio::net::UnixListener;
+use tokio::time::timeout;
+
+use crate::channel::{Channel, MAX_DESCRIPTORS, Parcel};
+use crate::codec::Malformed;
+use crate::holder::Key;
+
+pub use word::{Refusal, Word};
+
+/// What a peer may take for its next message, until everything is handed over.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Messages full of sockets that are taken; more than are ever kept.
+const PARTS: usize = 64;
+/// Successors that may wait to be accepted.
+const BACKLOG: i32 = 8;
+
+/// Why nothing is taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// There is something else.
+    #[error("{} is no socket", .0.display())]
+    NoSocket(PathBuf),
+    /// Its owner is not trusted.
+    #[error("the process behind {} has user id {found}, not {own}: a stranger", .path.display())]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// Its user id.
+        found: u32,
+        /// Ours.
+        own: u32,
+    },
+    /// It said something else.
+    #[error("the process behind {} is no pando-node of this version: {why}", .path.display())]
+    Protocol {
+        /// The socket.
+        path: PathBuf,
+        /// What was wrong.
+        why: String,
+    },
+    /// It would not.
+    #[error("the instance behind {} does not hand over: {why}", .path.display())]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// Its reason.
+        why: Refusal,
+    },
+    /// The system's reason.
+    #[error("{}: {source}", .path.display())]
+    System {
+        /// The socket.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// What an instance leaves to its successor.
+#[derive(Debug, Default)]
+pub struct Estate {
+    /// The sockets.
+    pub sockets: Vec<(Key, OwnedFd)>,
+    /// A dump of the cache.
+    pub warm: Option<OwnedFd>,
+    /// The listener of the hand-over itself.
+    pub listener: Option<OwnedFd>,
+    /// What is ours of interface and rules.
+    pub state: Vec<u8>,
+}
+
+/// Says one word.
+///
+/// # Errors
+///
+/// Where the peer is gone.
+pub async fn say(channel: &Channel, word: &Word, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    channel.send(&word.encode(), descriptors).await
+}
+
+/// The next word of the peer; `None` when it is gone.
+///
+/// # Errors
+///
+/// Where it makes no sense.
+pub async fn hear(channel: &Channel) -> io::Result<Option<(Word, Vec<OwnedFd>)>> {
+    let Some(Parcel { bytes, descriptors }) = channel.receive().await? else {
+        return Ok(None);
+    };
+    let word = Word::decode(&bytes).map_err(io::Error::other)?;
+    if descriptors.len() != word.descriptors() {
+        return Err(io::Error::other(Malformed));
+    }
+    Ok(Some((word, descriptors)))
+}
+
+/// Tells the peer which sockets are served from now on.
+///
+/// # Errors
+///
+/// Where it is gone.
+pub async fn settle(channel: &Channel, keys: &[Key]) -> io::Result<()> {
+    let mut parts = keys.chunks(MAX_DESCRIPTORS).peekable();
+    loop {
+        let word = Word::Settled {
+            keys: parts.next().unwrap_or_default().to_vec(),
+            last: parts.peek().is_none(),
+        };
+        say(channel, &word, &[]).await?;
+        if parts.peek().is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Hands everything over to a peer that has said hello.
+///
+/// # Errors
+///
+/// Where it is gone, or takes too long.
+pub async fn give(channel: &Channel, estate: &Estate) -> io::Result<()> {
+    let give = async {
+        for part in estate.sockets.chunks(MAX_DESCRIPTORS) {
+            let keys = part.iter().map(|(key, _)| *key).collect();
+            let sockets: Vec<_> = part.iter().map(|(_, socket)| socket.as_fd()).collect();
+            say(channel, &Word::Sockets(keys), &sockets).await?;
+        }
+        let rest = Word::Rest {
+            warm: estate.warm.is_some(),
+            listener: estate.listener.is_some(),
+            state: estate.state.clone(),
+        };
+        let files = estate.warm.iter().chain(&estate.listener);
+        let files: Vec<_> = files.map(AsFd::as_fd).collect();
+        say(channel, &rest, &files).await
+    };
+    timeout(PATIENCE, give).await?
+}
+
+/// Takes everything over from the instance that serves `path`; `None` where
+/// there is none. The connection stays open, for the words that follow.
+///
+/// # Errors
+///
+/// Whatever keeps us from it; then what is at `path` stays as it is.
+pub async fn take(path: &Path) -> Result<Option<(Channel, Estate)>, TakeError> {
+    let system = |source: io::Error| TakeError::System {
+        path: path.to_owned(),
+        source,
+    };
+    let protocol = |why: &str| TakeError::Protocol {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(system(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(TakeError::NoSocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    let channel = match dial(path) {
+        Ok(channel) => channel,
+        // Its owner has ended without taking it away.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
+        Err(error) => return Err(system(error)),
+    };
+    let (own, found) = (own_uid(), channel.peer_uid().map_err(system)?);
+    if found != own {
+        let path = path.to_owned();
+        return Err(TakeError::Stranger { path, found, own });
+    }
+    let next = async || match timeout(PATIENCE, hear(&channel)).await {
+        Err(_) => Err(protocol("it does not answer")),
+        Ok(Err(error)) => Err(protocol(&error.to_string())),
+        Ok(Ok(None)) => Err(protocol("it closes the connection")),
+        Ok(Ok(Some((Word::Refused(why), _)))) => Err(TakeError::Refused {
+            path: path.to_owned(),
+            why,
+        }),
+        Ok(Ok(Some(heard))) => Ok(heard),
+    };
+    say(&channel, &Word::Hello, &[]).await.map_err(system)?;
+    if next().await?.0 != Word::Hello {
+        return Err(protocol("it does not say hello"));
+    }
+    let mut estate = Estate::default();
+    for _ in 0..PARTS {
+        match next().await? {
+            (Word::Sockets(keys), sockets) => estate.sockets.extend(keys.into_iter().zip(sockets)),
+            (
+                Word::Rest {
+                    warm,
+                    listener,
+                    state,
+                },
+                files,
+            ) => {
+                let mut files = files.into_iter();
+                estate.warm = files.next_if(warm);
+                estate.listener = files.next_if(listener);
+                estate.state = state;
+                return Ok(Some((channel, estate)));
+            }
+            _ => break,
+        }
+    }
+    Err(protocol("it hands over something else"))
+}
+
+trait NextIf: Iterator {
+    /// The next one where there is one to be expected.
+    fn next_if(&mut self, there: bool) -> Option<Self::Item> {
+        there.then(|| self.next()).flatten()
+    }
+}
+
+impl<I: Iterator> NextIf for I {}
+
+/// Where successors call.
+#[derive(Debug)]
+pub struct Listener(UnixListener);
+
+impl Listener {
+    /// Listens at `path`, in place of a socket there that nobody serves.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn bind(path: &Path) -> io::Result<OwnedFd> {
+        let socket = seqpacket()?;
+        // Under another name first: whoever finds the path can connect.
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let name = PathBuf::from(name);
+        // Left by a process that had our id and ended at the wrong moment.
+        let _ = fs::remove_file(&name);
+        bind(&socket, &SocketAddrUnix::new(&*name)?)?;
+        fs::set_permissions(&name, fs::Permissions::from_mode(0o600))?;
+        listen(&socket, BACKLOG)?;
+        fs::rename(&name, path)?;
+        Ok(socket)
+    }
+
+    /// Serves a listener that is there already. To be called on a runtime.
+    ///
+    /// # Errors
+    ///
+    /// Where the runtime cannot watch it.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        UnixListener::from_std(socket.into()).map(Self)
+    }
+
+    /// The next peer with our user id that says hello, and was answered.
+    ///
+    /// # Errors
+    ///
+    /// The system's, for lack of descriptors and such; or what was wrong with
+    /// a peer, which is none then.
+    pub async fn accept(&self) -> io::Result<Channel> {
+        let channel = Channel::from(self.0.accept().await?.0);
+        let (own, found) = (own_uid(), channel.peer_uid()?);
+        if found != own {
+            return Err(io::Error::other(format!(
+                "a process with user id {found}, not {own}, is refused"
+            )));
+        }
+        match timeout(PATIENCE, hear(&channel)).await? {
+            Ok(Some((Word::Hello, _))) => {}
+            _ => {
+                return Err(io::Error::other(
+                    "a process that is no pando-node of this version",
+                ));
+            }
+        }
+        say(&channel, &Word::Hello, &[]).await?;
+        Ok(channel)
+    }
+}
+
+/// Takes the path away, if it is still the socket that `listener` serves.
+pub fn unlink(path: &Path, inode: u64) {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.ino() == inode) {
+        // Somebody else may have been faster.
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn seqpacket() -> io::Result<OwnedFd> {
+    Ok(socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+fn dial(path: &Path) -> io::Result<Channel> {
+    let socket = seqpacket()?;
+    // Does not block but where the backlog is full, and then it fails.
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Channel::new(socket)
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::holder::Kind;
+
+    fn keys(count: u16) -> Vec<Key> {
+        let key = |worker| Key {
+            kind: Kind::Udp,
+            worker,
+            address: "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535"
+                .parse()
+                .unwrap(),
+        };
+        (0..count).map(key).collect()
+    }
+
+    #[tokio::test]
+    async fn everything_is_handed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover.sock");
+        assert!(take(&path).await.unwrap().is_none());
+        let listener = Listener::bind(&path).unwrap();
+        let copy = listener.try_clone().unwrap();
+        let listener = Listener::new(listener).unwrap();
+        let sockets = keys(150).into_iter().map(|key| {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            (key, OwnedFd::from(socket))
+        });
+        let estate = Estate {
+            sockets: sockets.collect(),
+            warm: Some(tempfile::tempfile().unwrap().into()),
+            listener: Some(copy),
+            state: b"ours".to_vec(),
+        };
+        let old = tokio::spawn(async move {
+            let channel = listener.accept().await.unwrap();
+            give(&channel, &estate).await.unwrap();
+            let mut settled = Vec::new();
+            loop {
+                match hear(&channel).await.unwrap() {
+                    Some((Word::Settled { keys, last }, _)) => {
+                        settled.extend(keys);
+                        if last {
+                            return (settled, hear(&channel).await.unwrap().is_none());
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        let (channel, estate) = take(&path).await.unwrap().unwrap();
+        let taken: Vec<Key> = estate.sockets.iter().map(|(key, _)| *key).collect();
+        assert_eq!(taken, keys(150));
+        assert!(estate.warm.is_some() && estate.listener.is_some());
+        assert_eq!(estate.state, b"ours");
+        settle(&channel, &taken).await.unwrap();
+        drop(channel);
+        assert_eq!(old.await.unwrap(), (taken, true));
+    }
+
+    #[tokio::test]
+    async fn what_is_at_the_path_may_be_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover.sock");
+        fs::write(&path, "").unwrap();
+        let error = take(&path).await.unwrap_err().to_string();
+        assert!(error.ends_with("handover.sock is no socket"), "{error}");
+        fs::remove_file(&path).unwrap();
+
+        // One that was left behind is replaced.
+        drop(Listener::bind(&path).unwrap());
+        assert!(take(&path).await.unwrap().is_none());
+        drop(Listener::bind(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+
+        let stream = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(matches!(take(&path).await, Err(TakeError::System { .. })));
+        drop(stream);
+        fs::remove_file(&path).unwrap();
+
+        let stranger = Listener::new(Listener::bind(&path).unwrap()).unwrap();
+        let taking = tokio::spawn({
+            let path = path.clone();
+            async move { take(&path).await }
+        });
+        let caller = Channel::from(stranger.0.accept().await.unwrap().0);
+        caller.send(b"220 hello\r\n", &[]).await.unwrap();
+        let error = taking.await.unwrap().unwrap_err().to_string();
+        assert!(
+            error.contains("is no pando-node of this version"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_says_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover.sock");
+        let listener = Listener::new(Listener::bind(&path).unwrap()).unwrap();
+        let caller = dial(&path).unwrap();
+        caller.send(b"GET / HTTP/1.1\r\n", &[]).await.unwrap();
+        assert!(listener.accept().await.is_err());
+        assert!(caller.receive().await.unwrap().is_none());
+    }
+}
