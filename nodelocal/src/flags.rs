@@ -60,7 +60,8 @@ pub struct Flags {
     pub reload: bool,
     /// `-handover`: the socket by which instances replace each other.
     pub handover: Option<PathBuf>,
-    corefile: bool,
+    /// Whether `-corefile` was given, which has no effect: `-conf` names the file.
+    pub corefile: bool,
 }
 
 /// Who sets packet rules.

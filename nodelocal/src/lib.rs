@@ -5,7 +5,10 @@
 pub mod channel;
 mod codec;
 pub mod control;
+pub mod errors;
 pub mod flags;
 pub mod handover;
 pub mod holder;
+pub mod kube_dns;
 pub mod restarts;
+pub mod template;
