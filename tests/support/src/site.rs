@@ -2,15 +2,15 @@
 //! each in a network namespace.
 //!
 //! ```text
-//! pod 0 ─ 10.244.0.2 ──┐                      ┌ 10.96.0.10  kube-dns
-//! pod 1 ─ 10.244.1.2 ──┤ node ── 10.0.0.0/24 ─┤ 10.96.0.11  kube-dns-upstream
-//!                      │ 10.0.0.1    10.0.0.2 │ 10.96.0.1   the API server
-//!      169.254.20.10 and 10.96.0.10           └ 198.18.0.53 the world
-//!      once an agent holds them
+//! pod 0 ─ 10.244.0.2 ──┐                      ┌ 10.0.0.2    the cluster's DNS
+//! pod 1 ─ 10.244.1.2 ──┤ node ── 10.0.0.0/24 ─┤ 10.96.0.1   the API server
+//!                      │ 10.0.0.1             └ 198.18.0.53 the world
 //! ```
 //!
-//! Without an agent that holds 10.96.0.10, Pods that ask it reach the
-//! cluster's DNS, as by kube-proxy. Routes stand for kube-proxy's rules.
+//! Rules on the node lead the Services 10.96.0.10 (`kube-dns`) and 10.96.0.11
+//! (`kube-dns-upstream`) to the cluster's DNS, as kube-proxy's do. An agent
+//! takes 169.254.20.10 and 10.96.0.10, and as long as it does not, Pods that
+//! ask the latter reach the cluster's DNS.
 
 mod agent;
 mod cluster;
@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::process::Command;
 
 pub use agent::Agent;
 pub use cluster::{Cluster, ClusterDns};
@@ -42,6 +43,7 @@ const UPSTREAM: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 11));
 const API: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
 const EXTERNAL: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 53));
 const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const CLUSTER_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 
 /// The whole site. Its namespaces, and what runs in them, end with it.
 #[derive(Debug)]
@@ -79,6 +81,8 @@ impl Site {
     pub const UPSTREAM: IpAddr = UPSTREAM;
     /// The resolver outside, in the node's resolv.conf.
     pub const EXTERNAL: IpAddr = EXTERNAL;
+    /// The cluster's DNS itself.
+    pub const CLUSTER_DNS: IpAddr = CLUSTER_DNS;
     /// The node's own address.
     pub const NODE: IpAddr = NODE;
 
@@ -94,14 +98,27 @@ impl Site {
             println!("skipped: {reason}");
             return Ok(None);
         }
+        for program in ["iptables", "ip6tables", "nft"] {
+            if Command::new(program)
+                .arg("--version")
+                .output()
+                .await
+                .is_err()
+            {
+                println!("skipped: no {program}");
+                return Ok(None);
+            }
+        }
         let (node, cluster) = (Netns::create("node")?, Netns::create("cluster")?);
         link((&node, "eth0"), (&cluster, "eth0"))?;
         node.sysctl("net/ipv4/ip_forward", "1")?;
         node.ip(&format!(
-            "addr add {NODE}/24 dev eth0\nroute add default via 10.0.0.2\n"
+            "addr add {NODE}/24 dev eth0\nroute add default via {CLUSTER_DNS}\n"
         ))?;
-        cluster.ip("addr add 10.0.0.2/24 dev eth0\nroute add 10.244.0.0/16 via 10.0.0.1\n")?;
-        for address in [KUBE_DNS, UPSTREAM, API, EXTERNAL] {
+        cluster.ip(&format!(
+            "addr add {CLUSTER_DNS}/24 dev eth0\nroute add 10.244.0.0/16 via {NODE}\n"
+        ))?;
+        for address in [API, EXTERNAL] {
             cluster.ip(&format!("addr add {address}/32 dev lo\n"))?;
         }
         node.resolv_conf(&format!("nameserver {EXTERNAL}\n"))?;
@@ -140,19 +157,35 @@ impl Site {
         ClusterDns::start(self, who, extra).await
     }
 
-    /// Starts an agent with the arguments of the `node-local-dns` manifest and
-    /// then these, on a template of a Corefile. Waits for nothing.
+    /// Starts an agent, a command of [`Netns::command`] on the node, with the
+    /// arguments of the `node-local-dns` manifest and then these, on a template
+    /// of a Corefile. Waits for nothing.
     ///
     /// # Errors
     ///
-    /// When the binary cannot be run.
+    /// When it cannot be run.
     pub fn agent(
         &self,
-        binary: impl AsRef<Path>,
+        command: Command,
         corefile: &str,
         arguments: &[&str],
     ) -> anyhow::Result<Agent> {
-        Agent::start(self, binary.as_ref(), corefile, arguments)
+        Agent::start(self, command, corefile, arguments)
+    }
+
+    /// Asks a server on port 53 once, over UDP, from any namespace.
+    ///
+    /// # Errors
+    ///
+    /// When no answer comes within 2 s.
+    pub async fn ask(
+        &self,
+        from: &Netns,
+        server: IpAddr,
+        name: &str,
+        kind: &str,
+    ) -> anyhow::Result<Answer> {
+        ask(from, server, name, kind).await
     }
 
     /// The world outside.
@@ -241,10 +274,27 @@ async fn ask(from: &Netns, server: IpAddr, name: &str, kind: &str) -> anyhow::Re
 /// Rules of others, which must be there and work after an agent came and went:
 /// kube-proxy's, a firewall's, and what tracks connections.
 fn foreign_rules(node: &Netns) -> anyhow::Result<()> {
-    let tables = "*raw
-:KUBE-FOREIGN - [0:0]
--A PREROUTING -j KUBE-FOREIGN
--A OUTPUT -j KUBE-FOREIGN
+    let mut services = String::new();
+    for service in [KUBE_DNS, UPSTREAM] {
+        for protocol in ["udp", "tcp"] {
+            services += &format!(
+                "-A KUBE-SERVICES -d {service}/32 -p {protocol} -m {protocol} --dport 53 \
+                 -j DNAT --to-destination {CLUSTER_DNS}:53\n"
+            );
+        }
+    }
+    let nat = format!(
+        "*nat
+:KUBE-SERVICES - [0:0]
+-A PREROUTING -j KUBE-SERVICES
+-A OUTPUT -j KUBE-SERVICES
+{services}COMMIT
+"
+    );
+    let both = "*raw
+:FOREIGN - [0:0]
+-A PREROUTING -j FOREIGN
+-A OUTPUT -j FOREIGN
 COMMIT
 *filter
 :KUBE-FIREWALL - [0:0]
@@ -260,18 +310,10 @@ COMMIT
     }
 }
 ";
-    for command in ["iptables-restore", "ip6tables-restore"] {
-        installed(node.run_with([command], tables))?;
-    }
-    installed(node.run_with(["nft", "-f", "-"], table))
-}
-
-/// A firewall that is not on this machine has no rules.
-fn installed(ran: anyhow::Result<String>) -> anyhow::Result<()> {
-    match ran {
-        Err(error) if error.to_string().contains("No such file") => Ok(()),
-        ran => ran.map(drop),
-    }
+    node.run_with(["iptables-restore"], &(nat + both))?;
+    node.run_with(["ip6tables-restore"], both)?;
+    node.run_with(["nft", "-f", "-"], table)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
+use tokio::process::Command;
+
 use super::{KUBE_DNS, LOCAL, Site, UPSTREAM};
 use crate::Process;
 
@@ -17,7 +19,7 @@ pub struct Agent {
 impl Agent {
     pub(super) fn start(
         site: &Site,
-        binary: &Path,
+        mut command: Command,
         corefile: &str,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
@@ -27,7 +29,6 @@ impl Agent {
         let folder = folder.keep();
         let base = folder.join("Corefile.base");
         std::fs::write(&base, corefile)?;
-        let mut command = site.node.command(binary);
         command
             .current_dir(&folder)
             .env("KUBE_DNS_UPSTREAM_SERVICE_HOST", UPSTREAM.to_string())

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{Arrival, EXTERNAL, KUBE_DNS, NODE, Site, UPSTREAM};
+use super::{Arrival, CLUSTER_DNS, EXTERNAL, NODE, Site};
 use crate::{BOUND, Process, until};
 
 /// Who serves the cluster's zone.
@@ -37,7 +37,7 @@ impl ClusterDns {
         };
         let corefile = format!(
             ".:53 {{
-    bind {KUBE_DNS} {UPSTREAM}
+    bind {CLUSTER_DNS}
     errors
     log
     kubernetes cluster.local in-addr.arpa ip6.arpa {{
@@ -60,7 +60,9 @@ impl ClusterDns {
         let dns = Self { process };
         let up = until("the cluster's DNS", BOUND, || async {
             let there = "web.shop.svc.cluster.local";
-            let answer = super::ask(&site.cluster, UPSTREAM, there, "A").await.ok()?;
+            let answer = super::ask(&site.cluster, CLUSTER_DNS, there, "A")
+                .await
+                .ok()?;
             (answer.data() == ["10.96.1.1"]).then_some(())
         });
         up.await.with_context(|| dns.shown())?;

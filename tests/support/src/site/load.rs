@@ -38,6 +38,7 @@ pub struct Load {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
+    sent: AtomicU64,
     answered: AtomicU64,
     tally: Mutex<Tally>,
 }
@@ -76,6 +77,7 @@ impl Load {
     pub fn start(from: &Netns, server: SocketAddr, rate: u32) -> Self {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             tally: Mutex::default(),
         });
@@ -85,6 +87,12 @@ impl Load {
             shared,
             thread: Some(thread),
         }
+    }
+
+    /// How many were sent so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
     }
 
     /// How many were answered so far: what grows while DNS is well.
@@ -172,6 +180,7 @@ async fn send(server: SocketAddr, rate: u32, shared: &Arc<Shared>) -> anyhow::Re
         while u128::from(sent) < due {
             let number = sent;
             sent += 1;
+            shared.sent.store(sent, Ordering::Relaxed);
             let (name, kind) = question(number, &tag);
             let index = usize::try_from(number)? % SOCKETS;
             let id = u16::try_from(number / SOCKETS as u64 % 0x1_0000)?;
