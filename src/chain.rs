@@ -72,6 +72,11 @@ pub trait Plugin: Send + Sync + 'static {
         None
     }
 
+    /// What it knows of the search lists of clients, for `autopath @NAME`.
+    fn auto_pather(&self) -> Option<&dyn AutoPather> {
+        None
+    }
+
     /// The zones whose names it answers for alone and from state that may
     /// change at any moment: nothing behind it ever sees such a name, and
     /// nothing in front of it keeps an answer to one.
@@ -440,6 +445,17 @@ impl Exchange {
         self.written = false;
     }
 
+    /// Takes the answer out, if one was written; there is none then.
+    pub fn take_reply(&mut self) -> Option<Reply> {
+        std::mem::take(&mut self.written).then(|| std::mem::take(&mut self.reply))
+    }
+
+    /// Answers with a reply to this request that was taken out before.
+    pub fn put_reply(&mut self, reply: Reply) {
+        self.reply = reply;
+        self.written = true;
+    }
+
     /// Exchanges the answer, written or not, with that of another exchange.
     pub fn swap_reply(&mut self, other: &mut Self) {
         std::mem::swap(&mut self.reply, &mut other.reply);
@@ -534,4 +550,25 @@ pub trait Transferer: Send + Sync {
         zone: Name<'_>,
         serial: Option<u32>,
     ) -> Option<Box<dyn Iterator<Item = crate::wire::Record> + Send + '_>>;
+}
+
+/// Knows the search lists of clients (CoreDNS: `AutoPather`).
+pub trait AutoPather: Send + Sync {
+    /// The list that the resolver of the client walks whose query this is.
+    /// `None`: it is not known for certain, and the query is served as it is.
+    fn search(&self, exchange: &Exchange) -> Option<Search<'_>>;
+}
+
+/// A search list as the resolver that has it walks it (resolv.conf(5)).
+///
+/// Behind the last domain the name is tried as it is.
+#[derive(Clone, Debug)]
+pub struct Search<'a> {
+    /// The domain that is tried first, in lower case.
+    pub first: NameBuf,
+    /// The others in their order.
+    pub rest: &'a [NameBuf],
+    /// A name with this many dots or more is tried as it is before the list
+    /// is walked; `None` where that is not known.
+    pub ndots: Option<u8>,
 }

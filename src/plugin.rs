@@ -25,6 +25,7 @@ use crate::server::socket::{Opener, System};
 use crate::wire::NameBuf;
 
 mod acl;
+mod autopath;
 mod bind;
 mod bufsize;
 mod cache;
@@ -105,7 +106,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("loadbalance", Some(&loadbalance::DEFINITION)),
     ("tsig", None),
     ("rewrite", Some(&rewrite::DEFINITION)),
-    ("autopath", None),
+    ("autopath", Some(&autopath::DEFINITION)),
     ("acl", Some(&acl::DEFINITION)),
     ("cache", Some(&cache::DEFINITION)),
     ("header", None),

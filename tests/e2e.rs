@@ -7,6 +7,8 @@
 mod answering;
 #[path = "e2e/api.rs"]
 mod api;
+#[path = "e2e/autopath.rs"]
+mod autopath;
 #[path = "e2e/binary.rs"]
 mod binary;
 #[path = "e2e/broken.rs"]

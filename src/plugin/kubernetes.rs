@@ -22,6 +22,7 @@
 //!     apiserver_burst BURST
 //!     apiserver_max_inflight MAX
 //!     manifests PATH...
+//!     node NAME
 //!     snapshot PATH
 //! }
 //! ```
@@ -49,6 +50,9 @@
 //! * The three `apiserver_` options are read and have no effect, as in CoreDNS.
 //! * `manifests` takes the cluster's objects from YAML or JSON files in the
 //!   place of an API server.
+//! * `node` follows the pods of one node, so that `autopath @kubernetes` knows
+//!   the clients there without `pods verified` and a watch of all pods. What
+//!   is answered does not depend on it. With `pods verified` all are followed.
 //! * `snapshot` keeps the last state in a file, for a start while the API
 //!   server is away. Answers from it say so (RFC 8914: Stale Answer).
 
@@ -61,11 +65,12 @@ use self::spec::Options;
 use self::view::View;
 use self::xfr::Transfer;
 use super::{Block, Definition, Parsed, Spec};
-use crate::chain::{self, Exchange, Next, Plugin, Served, Serving, Transferer};
+use crate::chain::{self, AutoPather, Exchange, Next, Plugin, Served, Serving, Transferer};
 use crate::wire::{Ede, Name, NameBuf, Rcode, Record, Section, flags};
 
 mod apex;
 pub mod client;
+mod clients;
 mod examples;
 mod external_name;
 mod frames;
@@ -126,6 +131,9 @@ pub(super) struct Kubernetes {
 struct Zone {
     name: NameBuf,
     multicluster: bool,
+    /// The search list of a pod behind its first domain; empty where the
+    /// zone is in no list, or clients are not known.
+    search: Vec<NameBuf>,
 }
 
 /// What is left to do when the snapshot has said all it can.
@@ -153,6 +161,7 @@ impl Kubernetes {
             .map(|name| Zone {
                 name: name.clone(),
                 multicluster: multicluster(name),
+                search: Vec::new(),
             })
             .collect();
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.name.wire().len()));
@@ -301,6 +310,10 @@ impl Plugin for Kubernetes {
     }
 
     fn transferer(&self) -> Option<&dyn Transferer> {
+        Some(self)
+    }
+
+    fn auto_pather(&self) -> Option<&dyn AutoPather> {
         Some(self)
     }
 

@@ -161,7 +161,8 @@ impl Plugin for Script {
     }
 }
 
-fn write(exchange: &mut Exchange, answer: &Answer) -> Served {
+/// Writes the reply that an answer describes.
+pub(crate) fn write(exchange: &mut Exchange, answer: &Answer) -> Served {
     if answer.silent {
         return Err(Failure::new(answer.rcode, "told to fail"));
     }

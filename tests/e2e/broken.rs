@@ -103,7 +103,7 @@ async fn coredns_says_the_same_but_for_what_the_table_notes() {
 }
 
 /// What CoreDNS knows and Pando does not do yet.
-const UNSUPPORTED: [&str; 33] = [
+const UNSUPPORTED: [&str; 32] = [
     "metadata",
     "geoip",
     "cancel",
@@ -123,7 +123,6 @@ const UNSUPPORTED: [&str; 33] = [
     "dns64",
     "any",
     "tsig",
-    "autopath",
     "header",
     "dnssec",
     "tls",

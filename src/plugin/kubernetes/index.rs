@@ -6,7 +6,7 @@ mod edit;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::model::{Kind, Object, Pod, Service, ServiceKind, Slice};
+use super::model::{Kind, Object, Pod, SearchList, Service, ServiceKind, Slice};
 use super::objects::Objects;
 use super::snapshot::{Entry, Snapshot, State, Tag};
 use super::table::Table;
@@ -79,8 +79,14 @@ impl Index {
             Object::Namespace(name) => Applied::of(self.apply_namespace(name)),
             Object::Pod(pod) => Applied::of(self.apply_pod(pod, now)),
             Object::TerminatingPod { namespace, name } => {
-                self.pods.see(&namespace, &name);
-                Applied::of(false)
+                // Its address may be another's before it is gone.
+                let pod = self.pods.see(&namespace, &name);
+                let pod = pod.filter(|pod| pod.search != SearchList::Unknown);
+                let doubtful = pod.map(|pod| Pod {
+                    search: SearchList::Unknown,
+                    ..Pod::clone(&pod)
+                });
+                Applied::of(doubtful.is_some_and(|pod| self.apply_pod(pod, now)))
             }
         };
         self.dirty |= applied.changed;

@@ -275,7 +275,10 @@ impl Loader<'_> {
             }
             Kind::Pods => {
                 let phase = object["status"]["phase"].as_str().unwrap_or("");
-                matches(&self.config.labels) && !["Succeeded", "Failed", "Unknown"].contains(&phase)
+                let node = object["spec"]["nodeName"].as_str();
+                let here = self.config.node.is_none() || node == self.config.node.as_deref();
+                here && matches(&self.config.labels)
+                    && !["Succeeded", "Failed", "Unknown"].contains(&phase)
             }
         }
     }

@@ -15,7 +15,7 @@ pub enum Kind {
     EndpointSlices,
     /// `v1` Namespace.
     Namespaces,
-    /// `v1` Pod, for `pods verified` only.
+    /// `v1` Pod, for `pods verified` and `node`.
     Pods,
     /// `multicluster.x-k8s.io/v1alpha1` ServiceImport.
     ServiceImports,
@@ -344,7 +344,31 @@ pub struct Pod {
     pub ip: Option<IpAddr>,
     /// Its labels, when the configuration asks for them.
     pub labels: Option<Box<Labels>>,
+    /// What is known of its resolv.conf.
+    pub search: SearchList,
 }
+
+/// The search list that kubelet writes into a pod's resolv.conf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SearchList {
+    /// That of `dnsPolicy: ClusterFirst`: namespace, `svc`, zone, then what
+    /// the node has.
+    Cluster {
+        /// Names with so many dots or more are tried as they are first.
+        ndots: u8,
+    },
+    /// Another one, or the address is not this pod's alone.
+    #[default]
+    Unknown,
+}
+
+impl SearchList {
+    /// Of a pod that says nothing else (kubelet, `defaultDNSOptions`).
+    pub const DEFAULT: Self = Self::Cluster { ndots: 5 };
+}
+
+// A cluster may have 150,000 of them.
+const _: () = assert!(size_of::<Pod>() == 72);
 
 /// The labels of a pod in the API's order.
 pub type Labels = [(Box<str>, Box<str>)];

@@ -49,7 +49,7 @@ pub(super) struct Reflector {
     /// `labelSelector` of every request.
     pub(super) labels: Option<String>,
     /// `fieldSelector` of every request.
-    pub(super) fields: Option<&'static str>,
+    pub(super) fields: Option<String>,
     pub(super) api: Arc<Api>,
     pub(super) shared: Arc<Shared>,
     pub(super) patience: Patience,
@@ -59,12 +59,10 @@ pub(super) struct Reflector {
 impl Reflector {
     pub(super) fn new(
         kind: Kind,
-        labels: Option<String>,
+        (labels, fields): (Option<String>, Option<String>),
         api: Arc<Api>,
         shared: Arc<Shared>,
     ) -> Self {
-        let fields = (kind == Kind::Pods)
-            .then_some("status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown");
         Self {
             kind,
             labels,
@@ -315,7 +313,7 @@ impl Reflector {
         if let Some(labels) = &self.labels {
             add("labelSelector", labels);
         }
-        if let Some(fields) = self.fields {
+        if let Some(fields) = &self.fields {
             add("fieldSelector", fields);
         }
         match request {

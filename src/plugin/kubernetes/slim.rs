@@ -18,7 +18,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 use super::model::{
-    External, Kind, Labels, Object, Pod, Port, Ports, Protocol, Service, ServiceKind, Slice, Texts,
+    External, Kind, Labels, Object, Pod, Port, Ports, Protocol, SearchList, Service, ServiceKind,
+    Slice, Texts,
 };
 
 /// What is kept beyond the always needed.
@@ -386,6 +387,11 @@ impl Decoder {
         }
         let status = raw.status.unwrap_or_default();
         let text = status.pod_ip.as_ref().map_or("", raw::Str::as_str);
+        let shared = status.host_ip.as_ref().map(raw::Str::as_str) == Some(text);
+        let search = match shared {
+            true => SearchList::Unknown,
+            false => search_list(&raw.spec.unwrap_or_default()),
+        };
         let ip = if text.is_empty() {
             None
         } else {
@@ -400,6 +406,7 @@ impl Decoder {
             name,
             ip,
             labels: labels.filter(|l| !l.is_empty()),
+            search,
         })))
     }
 }
@@ -419,6 +426,35 @@ impl Decoded {
             flaw,
         }
     }
+}
+
+/// The search list that kubelet makes of a pod's DNS settings (kubelet,
+/// `network/dns/dns.go`), where it is the usual one.
+fn search_list(spec: &raw::PodSpec<'_>) -> SearchList {
+    let policy = spec.dns_policy.as_ref().map_or("", raw::Str::as_str);
+    // What the API server fills in where a manifest says nothing.
+    let cluster = matches!(policy, "" | "ClusterFirst" | "ClusterFirstWithHostNet");
+    // The address of such a pod is that of the node and of others.
+    let shared = spec.host_network == Some(true);
+    let config = spec.dns_config.as_ref();
+    let searches = config.and_then(|config| config.searches.as_ref());
+    if !cluster || shared || searches.is_some_and(|searches| !searches.is_empty()) {
+        return SearchList::Unknown;
+    }
+    let options = config.and_then(|config| config.options.as_ref());
+    let mut options = options.into_iter().flatten().rev();
+    let ndots = options.find(|option| option.name.as_ref().map(raw::Str::as_str) == Some("ndots"));
+    let Some(ndots) = ndots else {
+        return SearchList::DEFAULT;
+    };
+    let ndots = ndots
+        .value
+        .as_ref()
+        .and_then(|value| value.as_str().parse().ok());
+    // glibc and musl take 15 for more than that.
+    ndots.map_or(SearchList::Unknown, |ndots: u8| SearchList::Cluster {
+        ndots: ndots.min(15),
+    })
 }
 
 impl Flaw {

@@ -29,6 +29,8 @@ pub(super) struct Options {
     pub(super) labels: Option<Selector>,
     /// What names below `pod` mean.
     pub(super) pods: PodMode,
+    /// The node whose pods are clients of this server.
+    pub(super) node: Option<String>,
     /// Whether endpoints without a hostname are named after their pod.
     pub(super) endpoint_pod_names: bool,
     /// The TTL of answers in seconds, 0 to 3600.
@@ -97,6 +99,7 @@ const PROPERTIES: &[&str] = &[
     "apiserver_burst",
     "apiserver_max_inflight",
     "manifests",
+    "node",
     "snapshot",
 ];
 
@@ -126,6 +129,7 @@ fn stanza(words: &mut Dispenser<'_>, block: &Block) -> Result<Options, Error> {
         namespace_labels: None,
         labels: None,
         pods: PodMode::default(),
+        node: None,
         endpoint_pod_names: false,
         ttl: DEFAULT_TTL,
         endpoints: true,
@@ -239,6 +243,15 @@ impl Options {
                 at_least_zero(words, name, count >= 0)?;
             }
             "manifests" => self.source.manifests.extend(some(words)?),
+            "node" => match only(words)? {
+                "" => {
+                    let error = words.err("node needs the name of the node that this runs on");
+                    return Err(error.help(
+                        "in a DaemonSet: node {$NODE_NAME}, and an environment variable NODE_NAME from spec.nodeName",
+                    ));
+                }
+                node => self.node = Some(node.to_owned()),
+            },
             "snapshot" => self.snapshot = Some(only(words)?.to_owned()),
             _ => return Err(words.unknown_property_err(PROPERTIES)),
         }

@@ -17,7 +17,7 @@ use super::store::{self, Store, StoreConfig};
 use super::view::View;
 use super::{Kubernetes, TARGET};
 use crate::interfaces;
-use crate::plugin::{BuildError, Builder, Settings, Spec};
+use crate::plugin::{BuildError, Builder, Settings, Spec, autopath};
 
 /// While the start waits, it says so this often.
 const WAITING: Duration = Duration::from_millis(500);
@@ -37,7 +37,11 @@ impl Spec for Options {
         }
         let view = watch(&self, builder)?;
         let local = local_addresses(&builder.settings.hosts);
-        builder.push(Arc::new(Kubernetes::new(&self, local, view.clone())));
+        let mut kubernetes = Kubernetes::new(&self, local, view.clone());
+        if self.pods == PodMode::Verified || self.node.is_some() {
+            kubernetes.know_clients(&autopath::host_search());
+        }
+        builder.push(Arc::new(kubernetes));
         if !self.source.manifests.is_empty() {
             let examples = Examples::new(&self, builder, view);
             builder.on_started(move || {
@@ -148,7 +152,12 @@ fn store_config(
         labels: options.labels.clone(),
         namespace_labels: options.namespace_labels.clone(),
         endpoints: options.endpoints,
-        pods: options.pods == PodMode::Verified,
+        pods: options.pods == PodMode::Verified || options.node.is_some(),
+        // Answers about pods need all of them.
+        node: options
+            .node
+            .clone()
+            .filter(|_| options.pods != PodMode::Verified),
         multicluster: !options.multicluster.is_empty(),
         keep: Keep {
             pod_names: options.endpoint_pod_names,

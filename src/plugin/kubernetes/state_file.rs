@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::model::{External, Kind, Pod, Port, Service, ServiceKind, Slice};
+use super::model::{External, Kind, Pod, Port, SearchList, Service, ServiceKind, Slice};
 use super::snapshot::Snapshot;
 use super::writer::Writer;
 
@@ -285,8 +285,16 @@ fn pod_json(pod: &Pod) -> Value {
         .flat_map(|labels| labels.iter())
         .map(|(key, value)| (key.to_string(), Value::from(&**value)))
         .collect();
+    let spec = match pod.search {
+        SearchList::DEFAULT => json!({}),
+        SearchList::Cluster { ndots } => json!({
+            "dnsConfig": {"options": [{"name": "ndots", "value": ndots.to_string()}]},
+        }),
+        SearchList::Unknown => json!({"dnsPolicy": "None"}),
+    };
     json!({
         "metadata": {"namespace": &*pod.namespace, "name": &pod.name, "labels": labels},
+        "spec": spec,
         "status": {"podIP": pod.ip.map(|ip| ip.to_string())},
     })
 }
@@ -349,6 +357,15 @@ mod tests {
                 Kind::Pods,
                 r#"{"metadata":{"namespace":"ns","name":"p","labels":{"app":"x"}},"status":{"podIP":"10.1.0.1"}}"#,
             ),
+            (
+                Kind::Pods,
+                r#"{"metadata":{"namespace":"ns","name":"q"},"status":{"podIP":"10.1.0.2"},
+                    "spec":{"dnsConfig":{"options":[{"name":"ndots","value":"2"}]}}}"#,
+            ),
+            (
+                Kind::Pods,
+                r#"{"metadata":{"namespace":"ns","name":"r"},"status":{"podIP":"10.1.0.3"},"spec":{"hostNetwork":true}}"#,
+            ),
         ] {
             writer.upsert(kind, json.as_bytes());
         }
@@ -376,10 +393,17 @@ mod tests {
         let before = filled().index.snapshot();
         save(&before, &path).expect("saves");
         let mut writer = writer();
-        assert_eq!(load(&path, &Kind::ALL, &mut writer).expect("loads"), 8);
+        assert_eq!(load(&path, &Kind::ALL, &mut writer).expect("loads"), 10);
         let after = writer.index.snapshot();
         assert_eq!(text(&after), text(&before));
-        assert_eq!(text(&before).len(), 9);
+        assert_eq!(text(&before).len(), 11);
+        let search = |last| {
+            let mut pods = after.pods_by_ip([10, 1, 0, last].into());
+            pods.next().map(|pod| pod.search)
+        };
+        let own = |ndots| Some(SearchList::Cluster { ndots });
+        assert_eq!((search(1), search(2)), (own(5), own(2)));
+        assert_eq!(search(3), Some(SearchList::Unknown));
         assert!(after.stale() && !after.synced());
         assert_eq!(after.serial(), before.serial());
     }

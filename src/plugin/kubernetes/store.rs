@@ -47,8 +47,10 @@ pub struct StoreConfig {
     pub(super) namespace_labels: Option<Selector>,
     /// Not `noendpoints`.
     pub endpoints: bool,
-    /// `pods verified`.
+    /// `pods verified`, or `node`.
     pub pods: bool,
+    /// `node`: the one whose pods are followed; `None` follows all.
+    pub node: Option<String>,
     /// Any `multicluster` zone.
     pub multicluster: bool,
     /// What to keep beyond the always needed.
@@ -70,6 +72,19 @@ impl StoreConfig {
             Kind::ServiceImports | Kind::ImportSlices => self.multicluster,
         };
         Kind::ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// The `fieldSelector` of a collection.
+    pub(super) fn fields(&self, kind: Kind) -> Option<String> {
+        if kind != Kind::Pods {
+            return None;
+        }
+        // As CoreDNS has it: what is over has no address of its own any more.
+        let alive = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown";
+        Some(match &self.node {
+            Some(node) => format!("{alive},spec.nodeName={node}"),
+            None => alive.to_owned(),
+        })
     }
 
     /// The `labelSelector` of a collection.
@@ -174,9 +189,9 @@ impl Store {
                     tasks.push(runtime.spawn(saver));
                 }
                 for kind in kinds {
-                    let selector = config.selector(kind);
+                    let selectors = (config.selector(kind), config.fields(kind));
                     let (api, shared) = (Arc::clone(&api), Arc::clone(&shared));
-                    tasks.push(runtime.spawn(Reflector::new(kind, selector, api, shared).run()));
+                    tasks.push(runtime.spawn(Reflector::new(kind, selectors, api, shared).run()));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What clients see, over a cluster built in memory.
 
+mod clients;
 mod fixture;
 mod handler;
 mod negatives;

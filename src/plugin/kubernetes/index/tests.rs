@@ -48,6 +48,7 @@ fn pod(name: &str, ip: Option<[u8; 4]>) -> Object {
         name: name.into(),
         ip,
         labels: None,
+        search: SearchList::DEFAULT,
     })
 }
 

@@ -35,6 +35,7 @@ fn config(paths: Vec<PathBuf>) -> StoreConfig {
         namespace_labels: None,
         endpoints: true,
         pods: true,
+        node: None,
         multicluster: false,
         keep: Keep::default(),
         state_file: None,
@@ -155,6 +156,27 @@ fn selectors_choose_as_the_api_server_would() {
             (services, shop, other),
             "{labels:?} {namespace_labels:?}"
         );
+    }
+}
+
+#[test]
+fn pods_of_other_nodes_are_left_out_where_one_is_named() {
+    let dir = Dir::new("node");
+    let pod = |node: &str, last: u8| {
+        format!(
+            "---\nkind: Pod\nmetadata: {{name: {node}}}\nspec: {{nodeName: {node}}}\n\
+             status: {{podIP: 10.0.0.{last}}}\n"
+        )
+    };
+    let path = dir.write("a.yaml", &format!("{}{}", pod("n1", 1), pod("n2", 2)));
+    for (node, known) in [(None, [1, 1]), (Some("n1"), [1, 0]), (Some("n3"), [0, 0])] {
+        let config = StoreConfig {
+            node: node.map(str::to_owned),
+            ..config(vec![path.clone()])
+        };
+        let snapshot = load(&config);
+        let found = [1, 2].map(|last| snapshot.pods_by_ip([10, 0, 0, last].into()).count());
+        assert_eq!(found, known, "{node:?}");
     }
 }
 

@@ -246,7 +246,36 @@ pub(super) struct Pod<'a> {
     #[serde(borrow)]
     pub(super) metadata: Meta<'a>,
     #[serde(borrow)]
+    pub(super) spec: Option<PodSpec<'a>>,
+    #[serde(borrow)]
     pub(super) status: Option<PodStatus<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodSpec<'a> {
+    pub(super) host_network: Option<bool>,
+    #[serde(borrow)]
+    pub(super) dns_policy: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(super) dns_config: Option<DnsConfig<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct DnsConfig<'a> {
+    pub(super) searches: Option<Vec<IgnoredAny>>,
+    #[serde(borrow)]
+    pub(super) options: Option<Vec<DnsOption<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct DnsOption<'a> {
+    #[serde(borrow)]
+    pub(super) name: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(super) value: Option<Str<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -254,6 +283,8 @@ pub(super) struct Pod<'a> {
 pub(super) struct PodStatus<'a> {
     #[serde(borrow, rename = "podIP")]
     pub(super) pod_ip: Option<Str<'a>>,
+    #[serde(borrow, rename = "hostIP")]
+    pub(super) host_ip: Option<Str<'a>>,
 }
 
 /// A list that has one element nearly always: the addresses of an endpoint.

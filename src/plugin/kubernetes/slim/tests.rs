@@ -245,6 +245,7 @@ fn pods() {
             name: "p".into(),
             ip,
             labels,
+            search: SearchList::DEFAULT,
         }))
     };
     let label = || Some([("app".into(), "x".into())].into());
@@ -263,6 +264,64 @@ fn pods() {
             name: "p".into()
         })
     );
+}
+
+#[test]
+fn what_kubelet_writes_into_resolv_conf() {
+    let own = |ndots| SearchList::Cluster { ndots };
+    let unknown = SearchList::Unknown;
+    for (spec, status, search) in [
+        ("{}", r#"{"podIP":"10.0.0.9","hostIP":"192.0.2.1"}"#, own(5)),
+        (
+            r#"{"dnsPolicy":"ClusterFirst","dnsConfig":{}}"#,
+            "{}",
+            own(5),
+        ),
+        (r#"{"dnsPolicy":"ClusterFirstWithHostNet"}"#, "{}", own(5)),
+        (
+            r#"{"dnsConfig":{"nameservers":["192.0.2.53"]}}"#,
+            "{}",
+            own(5),
+        ),
+        (
+            r#"{"dnsConfig":{"searches":[],"options":[{"name":"edns0"},{"name":"ndots","value":"2"}]}}"#,
+            "{}",
+            own(2),
+        ),
+        (
+            r#"{"dnsConfig":{"options":[{"name":"ndots","value":"99"}]}}"#,
+            "{}",
+            own(15),
+        ),
+        // Another list, or one that nobody can tell.
+        (
+            r#"{"dnsConfig":{"options":[{"name":"ndots"}]}}"#,
+            "{}",
+            unknown,
+        ),
+        (r#"{"dnsConfig":{"searches":["a.test"]}}"#, "{}", unknown),
+        (r#"{"dnsPolicy":"None"}"#, "{}", unknown),
+        (r#"{"dnsPolicy":"Default"}"#, "{}", unknown),
+        // The address is that of the node.
+        (
+            r#"{"hostNetwork":true,"dnsPolicy":"ClusterFirstWithHostNet"}"#,
+            "{}",
+            unknown,
+        ),
+        (
+            "{}",
+            r#"{"podIP":"192.0.2.1","hostIP":"192.0.2.1"}"#,
+            unknown,
+        ),
+    ] {
+        let json = format!(
+            r#"{{"metadata":{{"name":"p","namespace":"ns"}},"spec":{spec},"status":{status}}}"#
+        );
+        let Some(Object::Pod(pod)) = decode(Kind::Pods, &json).object else {
+            panic!("{json}");
+        };
+        assert_eq!(pod.search, search, "{json}");
+    }
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn config(access: Access) -> StoreConfig {
         namespace_labels: None,
         endpoints: true,
         pods: false,
+        node: None,
         multicluster: false,
         keep: Keep::default(),
         state_file: None,
@@ -85,8 +86,12 @@ async fn events_that_come_with_the_end_of_a_stream_are_published() {
         let kinds = [Kind::Services];
         let shared = Shared::new(&kinds, Keep::default(), Arc::new(Unobserved));
         let shared = Arc::new(shared);
-        let mut reflector =
-            Reflector::new(Kind::Services, None, Arc::new(api), Arc::clone(&shared));
+        let mut reflector = Reflector::new(
+            Kind::Services,
+            (None, None),
+            Arc::new(api),
+            Arc::clone(&shared),
+        );
         let event = json!({"type": "ADDED", "object": service("web", "10.96.0.1")});
         let body = format!("{event}\n{text}\n").into_bytes();
         let request = Request::Watch {
@@ -223,7 +228,7 @@ fn impatient(api: &ApiDouble) -> (Arc<Shared>, JoinHandle<()>) {
         tls: None,
     };
     let api = Arc::new(Api::new(access, "", observer).expect("a URL"));
-    let mut reflector = Reflector::new(Kind::Services, None, api, Arc::clone(&shared));
+    let mut reflector = Reflector::new(Kind::Services, (None, None), api, Arc::clone(&shared));
     let soon = Duration::from_millis(300);
     reflector.patience = Patience {
         answer: soon,
@@ -487,6 +492,7 @@ async fn selectors_and_pods_and_imports_are_asked_for() {
     let store = start(&StoreConfig {
         labels: Some(Selector::parse("app=x").expect("parses")),
         pods: true,
+        node: None,
         multicluster: true,
         ..plain(api.url())
     });

@@ -46,7 +46,7 @@ fn defaults() {
     assert!(options.endpoints && !options.zonal && !options.endpoint_pod_names);
     assert!(options.fall.is_empty() && options.namespaces.is_empty());
     assert!(options.labels.is_none() && options.namespace_labels.is_none());
-    assert!(options.snapshot.is_none() && options.warnings.is_empty());
+    assert!(options.snapshot.is_none() && options.node.is_none() && options.warnings.is_empty());
 }
 
 #[test]
@@ -100,6 +100,7 @@ fn options_are_read() {
          apiserver_qps 100.5\n\
          apiserver_burst 10\n\
          apiserver_max_inflight 0\n\
+         node worker-1\n\
          snapshot /var/lib/pando/state",
     )
     .unwrap();
@@ -128,6 +129,7 @@ fn options_are_read() {
     assert_eq!(names(&all.multicluster), ["coredns.local."]);
     assert_eq!(all.startup_timeout, Duration::from_secs(90));
     assert_eq!(all.snapshot.as_deref(), Some("/var/lib/pando/state"));
+    assert_eq!(all.node.as_deref(), Some("worker-1"));
 
     let other = with("kubeconfig file context\nnamespace_labels istio-injection=enabled\nnoendpoints\nfallthrough").unwrap();
     assert_eq!(
@@ -196,6 +198,12 @@ fn refusals_have_coredns_words() {
         ("apiserver_burst 1 2", args(3, "2")),
         ("manifests", args(3, "manifests")),
         ("snapshot a b", args(3, "b")),
+        ("node", args(3, "node")),
+        ("node a b", args(3, "b")),
+        (
+            "node \"\"",
+            at(3, "node needs the name of the node that this runs on"),
+        ),
         (
             "pods giant_seed",
             "wrong value for pods: giant_seed,  must be one of: disabled, verified, insecure".into(),
