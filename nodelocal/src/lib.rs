@@ -9,6 +9,7 @@ pub mod errors;
 pub mod flags;
 pub mod handover;
 pub mod holder;
+pub mod interface;
 pub mod kube_dns;
 pub mod restarts;
 pub mod template;
