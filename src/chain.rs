@@ -84,6 +84,12 @@ pub trait Plugin: Send + Sync + 'static {
         &[]
     }
 
+    /// Zones within [`Plugin::live_zones`] of which it passes names on, so
+    /// that what answers them may be kept.
+    fn passed_zones(&self) -> &[NameBuf] {
+        &[]
+    }
+
     /// What it knows about a query before the chain runs, for `log`, `view`
     /// and `rewrite`: values of labels such as `kubernetes/namespace`.
     fn metadata(&self, _exchange: &Exchange, _label: &str) -> Option<String> {

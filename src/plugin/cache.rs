@@ -72,7 +72,7 @@ struct Cache {
     series: ByServer<Series>,
     /// Zones that a plugin behind this one answers from live state; known
     /// once the chain is complete.
-    live: OnceLock<Zones>,
+    live: OnceLock<Live>,
     /// When this cache was made; what items remember counts from here.
     born: Tick,
 }
@@ -146,6 +146,14 @@ impl Plugin for Plug {
     }
 }
 
+/// What the plugin behind the cache answers from live state.
+#[derive(Debug, Default)]
+struct Live {
+    zones: Zones,
+    /// Of these names it passes some on.
+    passed: Zones,
+}
+
 impl Cache {
     fn new(spec: CacheSpec) -> Self {
         Self {
@@ -165,13 +173,17 @@ impl Cache {
         let mut behind = behind
             .skip(1)
             .skip_while(|plugin| SILENT.contains(&plugin.name()));
-        let zones = behind.next().map_or(&[][..], |plugin| plugin.live_zones());
-        let _ = self.live.set(zones.iter().cloned().collect());
+        let live = behind.next().map(|plugin| Live {
+            zones: plugin.live_zones().iter().cloned().collect(),
+            passed: plugin.passed_zones().iter().cloned().collect(),
+        });
+        let _ = self.live.set(live.unwrap_or_default());
     }
 
     /// Whether the answer to `name` comes from live state and is never kept.
     fn passes(&self, name: Name<'_>) -> bool {
-        self.live.get().is_some_and(|zones| zones.contain(name))
+        let is_live = |live: &Live| live.zones.contain(name) && !live.passed.contain(name);
+        self.live.get().is_some_and(is_live)
     }
 
     fn asked(&self, request: &Request) -> Asked {

@@ -3,7 +3,8 @@ use crate::wire::NameBuf;
 
 /// Answers as a script does, for a zone whose state may change at any moment.
 struct Live {
-    zones: Vec<NameBuf>,
+    zones: [NameBuf; 1],
+    passed: [NameBuf; 1],
     script: Arc<Script>,
 }
 
@@ -19,13 +20,18 @@ impl Plugin for Live {
     fn live_zones(&self) -> &[NameBuf] {
         &self.zones
     }
+
+    fn passed_zones(&self) -> &[NameBuf] {
+        &self.passed
+    }
 }
 
 /// How often the chain behind a cache is asked when a name is asked for twice.
 async fn asked(between: Option<Arc<dyn Plugin>>, name: &str) -> usize {
     let script = Script::new(Rcode::NOERROR, &[&format!("{name} 100 A 192.0.2.1")]);
     let live = Arc::new(Live {
-        zones: vec!["cluster.local.".parse().unwrap()],
+        zones: ["cluster.local.".parse().unwrap()],
+        passed: ["pod.cluster.local.".parse().unwrap()],
         script: script.clone(),
     });
     let cache = Arc::new(Cache::new(CacheSpec::default()));
@@ -47,6 +53,8 @@ async fn asked(between: Option<Arc<dyn Plugin>>, name: &str) -> usize {
 async fn names_of_a_live_zone_are_asked_for_each_time() {
     assert_eq!(asked(None, "web.cluster.local.").await, 2);
     assert_eq!(asked(None, "www.example.org.").await, 1);
+    // Within the zone, but passed on to who knows how long it is good.
+    assert_eq!(asked(None, "1-2-3-4.ns.pod.cluster.local.").await, 1);
 }
 
 #[tokio::test]
