@@ -45,11 +45,13 @@ mod ready;
 mod reload;
 mod rewrite;
 mod root;
+mod secondary;
 mod template;
 #[cfg(test)]
 mod testing;
 mod transfer;
 mod whoami;
+mod zone;
 
 /// A directive that Pando implements.
 #[derive(Debug)]
@@ -123,7 +125,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("kubernetes", Some(&kubernetes::DEFINITION)),
     ("file", None),
     ("auto", None),
-    ("secondary", None),
+    ("secondary", Some(&secondary::DEFINITION)),
     ("etcd", None),
     ("loop", Some(&r#loop::DEFINITION)),
     ("forward", Some(&forward::DEFINITION)),

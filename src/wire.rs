@@ -18,6 +18,7 @@ mod request;
 pub use edns::{Ede, Edns};
 pub use name::{Name, NameBuf, NameError};
 pub use reader::{Error, Reader};
+pub(crate) use record::views as records;
 pub use record::{RData, Record, RecordView, Section};
 pub use reply::{Owner, Reply, Stored};
 pub use request::{Reject, Request};

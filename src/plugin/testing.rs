@@ -256,7 +256,7 @@ pub(crate) fn shown(exchange: &Exchange) -> String {
     exchange.reply().map_or_else(|| "-".to_owned(), show)
 }
 
-fn show(reply: &Reply) -> String {
+pub(crate) fn show(reply: &Reply) -> String {
     let mut text = reply.rcode().mnemonic().unwrap_or("?").to_owned();
     for (flag, name) in [
         (flags::AA, " aa"),

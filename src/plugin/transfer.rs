@@ -68,7 +68,7 @@ fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
                     for host in hosts {
                         match address(&host.text) {
                             _ if &*host.text == "*" => rule.anyone = true,
-                            Ok(ip) => rule.to.push(ip),
+                            Ok((ip, _)) => rule.to.push(ip),
                             Err(why) => return Err(corefile::Error::plain(why).at(host)),
                         }
                     }
@@ -102,19 +102,21 @@ fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
     Ok(Box::new(TransferSpec { rules }))
 }
 
-/// The address in `IP`, `IP:PORT` or `[IP]:PORT`.
-fn address(text: &str) -> Result<IpAddr, String> {
-    let host = match text.rsplit_once(':') {
-        Some((host, _)) if host.starts_with('[') && host.ends_with(']') => {
-            host.trim_start_matches('[').trim_end_matches(']')
+/// The address in `IP`, `IP:PORT` or `[IP]:PORT`, and the port as it stands there.
+pub(super) fn address(text: &str) -> Result<(IpAddr, Option<&str>), String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if host.starts_with('[') && host.ends_with(']') => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            (host, Some(port))
         }
-        Some((host, _)) if !host.contains(':') => host,
-        _ => text,
+        Some((host, port)) if !host.contains(':') => (host, Some(port)),
+        _ => (text, None),
     };
     let plain = host.split_once('%').map_or(host, |(ip, _)| ip);
-    plain
+    let ip = plain
         .parse()
-        .map_err(|_| format!("must specify an IP address: `{host}'"))
+        .map_err(|_| format!("must specify an IP address: `{host}'"))?;
+    Ok((ip, port.filter(|port| !port.is_empty())))
 }
 
 impl Spec for TransferSpec {

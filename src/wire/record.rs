@@ -102,7 +102,7 @@ impl<'a> RecordView<'a> {
 ///
 /// A message that ends where a record would begin ends the walk without an
 /// error, as with CoreDNS; one that ends inside a record is an error.
-pub(super) fn views(
+pub(crate) fn views(
     message: &[u8],
     at: usize,
     counts: [u16; 3],

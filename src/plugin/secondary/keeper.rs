@@ -1,0 +1,213 @@
+//! Keeps a copy of a zone up to date.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwapOption, Guard};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::incoming::Transferred;
+use super::primary::{FetchError, fetch};
+use super::{Source, TARGET};
+use crate::plugin::zone::{Soa, Zone};
+use crate::wire::Name;
+
+/// From the first failure at the start to the next try; doubles with each.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+/// As in CoreDNS.
+const REFRESH_JITTER: Duration = Duration::from_secs(5);
+const RETRY_JITTER: Duration = Duration::from_secs(2);
+/// The same failure is not logged more often.
+const SAME: Duration = Duration::from_secs(600);
+
+/// A zone and the one task that replaces it.
+pub(super) struct Keeper {
+    source: Source,
+    zone: ArcSwapOption<Zone>,
+    expired: AtomicBool,
+    notified: Notify,
+    /// The serial of the zone, once there is one.
+    serial: watch::Sender<Option<u32>>,
+}
+
+impl Keeper {
+    pub(super) fn new(source: Source) -> Self {
+        Self {
+            source,
+            zone: ArcSwapOption::empty(),
+            expired: AtomicBool::new(false),
+            notified: Notify::new(),
+            serial: watch::Sender::new(None),
+        }
+    }
+
+    pub(super) fn origin(&self) -> Name<'_> {
+        self.source.zone.name()
+    }
+
+    /// The zone as it is now; `None` until a primary has given it.
+    pub(super) fn zone(&self) -> Guard<Option<Arc<Zone>>> {
+        self.zone.load()
+    }
+
+    /// The same, to be kept, if it is the one of this very name.
+    pub(super) fn zone_of(&self, name: Name<'_>) -> Option<Arc<Zone>> {
+        let own = name.eq_ignore_case(self.origin()) && !self.expired();
+        self.zone.load_full().filter(|_| own)
+    }
+
+    /// Whether no primary was there for as long as the zone is good.
+    pub(super) fn expired(&self) -> bool {
+        self.expired.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_primary(&self, ip: IpAddr) -> bool {
+        let mut primaries = self.source.primaries.iter();
+        primaries.any(|primary| primary.ip().to_canonical() == ip)
+    }
+
+    /// Has the primary asked at once.
+    pub(super) fn notify(&self) {
+        self.notified.notify_one();
+    }
+
+    pub(super) async fn wait_loaded(&self) {
+        let mut serial = self.serial.subscribe();
+        // It fails when nobody is left to load.
+        let _ = serial.wait_for(Option::is_some).await;
+    }
+
+    /// Follows the primaries for ever.
+    pub(super) async fn run(self: Arc<Self>) {
+        let soa = self.load().await;
+        let mut timers = Timers::new(&soa, &self.source);
+        let mut failed: Option<(Instant, String)> = None;
+        let (mut due, mut good) = (timers.refresh(), Instant::now());
+        loop {
+            let expiry = good + timers.expire;
+            let mortal = failed.is_some() && !self.expired();
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = self.notified.notified() => {}
+                () = sleep_until(expiry), if mortal => {
+                    tracing::error!(target: TARGET, "Zone {} is expired", self.origin());
+                    self.expired.store(true, Ordering::Relaxed);
+                    continue;
+                }
+            }
+            match self.update().await {
+                Ok(soa) => {
+                    timers = Timers::new(&soa, &self.source);
+                    (due, good, failed) = (timers.refresh(), Instant::now(), None);
+                    self.expired.store(false, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    due = timers.retry();
+                    let text = error.to_string();
+                    let known = failed
+                        .as_ref()
+                        .is_some_and(|(at, known)| *known == text && at.elapsed() < SAME);
+                    if !known {
+                        let origin = self.origin();
+                        tracing::warn!(target: TARGET, "Failed refresh check of {origin}: {text}");
+                        failed = Some((Instant::now(), text));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fetches the zone for the first time.
+    async fn load(&self) -> Soa {
+        let mut wait = FIRST_RETRY;
+        loop {
+            let error = match self.update().await {
+                Ok(soa) => return soa,
+                Err(error) => error,
+            };
+            tracing::warn!(
+                target: TARGET,
+                "All '{}' masters failed to transfer, retrying in {wait:?}: {error}",
+                self.origin()
+            );
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.notified.notified() => {}
+            }
+            wait = (wait * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Asks one primary after the other until one answers; what it has that is
+    /// newer comes into force.
+    async fn update(&self) -> Result<Soa, FetchError> {
+        let mut last = None;
+        for primary in &self.source.primaries {
+            let base = self.zone.load_full();
+            let had = base.as_ref().map(|zone| zone.soa().clone());
+            match (fetch(*primary, self.origin(), base).await, had) {
+                (Ok(Transferred::Current), Some(soa)) => return Ok(soa),
+                (Ok(Transferred::Zone(zone)), had) => {
+                    let soa = zone.soa().clone();
+                    let (origin, serial) = (zone.origin(), soa.serial);
+                    match had {
+                        None => {
+                            tracing::info!(target: TARGET, "Transferred: {origin} from {primary}");
+                        }
+                        // With NOTIFY these may come many times a second.
+                        Some(_) => tracing::debug!(
+                            target: TARGET,
+                            "Transferred: {origin} from {primary}, serial {serial}, {} records",
+                            zone.len()
+                        ),
+                    }
+                    self.zone.store(Some(zone));
+                    self.serial.send_replace(Some(serial));
+                    return Ok(soa);
+                }
+                // Only who has a copy can be up to date.
+                (Ok(Transferred::Current), None) => {}
+                (Err(error), _) => last = Some(error),
+            }
+        }
+        // The parser lets no directive without a primary through.
+        Err(last.unwrap_or(FetchError::NoPrimary))
+    }
+}
+
+/// When the primary is asked next.
+struct Timers {
+    refresh: Duration,
+    retry: Duration,
+    jitter: [Duration; 2],
+    expire: Duration,
+}
+
+impl Timers {
+    fn new(soa: &Soa, source: &Source) -> Self {
+        let seconds = |value: u32| Duration::from_secs(value.max(1).into());
+        let own = source.refresh;
+        let retry = seconds(soa.retry);
+        let jitter = |most: Duration| own.map_or(most, |own| most.min(own / 4));
+        Self {
+            refresh: own.unwrap_or_else(|| seconds(soa.refresh)),
+            retry: own.map_or(retry, |own| retry.min(own)),
+            jitter: [jitter(REFRESH_JITTER), jitter(RETRY_JITTER)],
+            expire: seconds(soa.expire),
+        }
+    }
+
+    fn refresh(&self) -> Instant {
+        let [jitter, _] = self.jitter;
+        Instant::now() + self.refresh + jitter.mul_f64(rand::random())
+    }
+
+    fn retry(&self) -> Instant {
+        let [_, jitter] = self.jitter;
+        Instant::now() + self.retry + jitter.mul_f64(rand::random())
+    }
+}

@@ -1,0 +1,5 @@
+use super::*;
+
+mod following;
+mod setup;
+mod streams;
