@@ -78,7 +78,7 @@ pub async fn run(options: Options, host: Host) -> Result<u8, StartError> {
     raise_descriptor_limit();
     telemetry::keep_panics();
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let server = Server::start(workers, host.opener.clone())?;
+    let server = Server::start(workers, host.opener.clone(), host.ledger)?;
     let mut requests = host.requests;
     let kept = Kept::new(host.opener);
     let mut app = App::start(options, server, kept, host.serving).await?;

@@ -10,9 +10,11 @@ mod address;
 mod connections;
 mod direct;
 mod job;
+mod ledger;
 mod listener;
 mod mmsg;
 mod parked;
+mod shared;
 pub mod socket;
 mod tcp;
 mod udp;
@@ -21,6 +23,7 @@ mod worker;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -33,6 +36,7 @@ pub use direct::Direct;
 pub use listener::{Block, Listener, View};
 pub use socket::ListenError;
 
+use ledger::Share;
 use socket::{Opener, Sockets};
 use worker::Command;
 
@@ -107,19 +111,34 @@ impl Server {
     /// Starts this many workers, which serve nothing yet and will have their
     /// sockets from `opener`. To be called before anything is counted.
     ///
+    /// With a `ledger` (a file of any content that nobody else uses, best a
+    /// memfd, always the same one) they first answer what an earlier process
+    /// has received from the same sockets and not answered.
+    ///
     /// # Errors
     ///
     /// Where a thread cannot be started.
-    pub fn start(workers: usize, opener: Arc<dyn Opener>) -> io::Result<Self> {
+    pub fn start(
+        workers: usize,
+        opener: Arc<dyn Opener>,
+        ledger: Option<OwnedFd>,
+    ) -> io::Result<Self> {
         crate::metrics::set_workers(workers);
         listener::register_metrics();
         let limits = Limits {
             in_flight: (IN_FLIGHT / workers.max(1)).max(64),
             connections: (CONNECTIONS / workers.max(1)).max(64),
         };
+        let shares = ledger.map(|memory| ledger::open(memory, workers));
+        let shares = shares.transpose().unwrap_or_else(|error| {
+            tracing::error!("Queries will not outlive the process: {error}");
+            None
+        });
+        let mut shares = shares.into_iter().flatten();
         let start = |index| {
             let (commands, receiver) = mpsc::unbounded_channel();
-            let run = move || run_worker(index, limits, receiver);
+            let share = shares.next();
+            let run = move || run_worker(index, limits, share, receiver);
             thread::Builder::new()
                 .name(format!("worker-{index}"))
                 .spawn(run)?;
@@ -208,8 +227,13 @@ impl Server {
 
 /// A worker that is gone takes its share of the clients with it, so the
 /// process ends with it and is started anew by whoever watches over it.
-fn run_worker(index: usize, limits: Limits, commands: mpsc::UnboundedReceiver<Command>) {
-    let run = std::panic::AssertUnwindSafe(|| worker::run(index, limits, commands));
+fn run_worker(
+    index: usize,
+    limits: Limits,
+    share: Option<Share>,
+    commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let run = std::panic::AssertUnwindSafe(|| worker::run(index, limits, share, commands));
     match std::panic::catch_unwind(run) {
         Ok(Ok(())) => return,
         Ok(Err(error)) => tracing::error!("worker {index}: {error}"),

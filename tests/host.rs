@@ -66,6 +66,7 @@ async fn a_program_opens_its_sockets_and_asks_it_for_things() {
         opener: holder.clone(),
         serving: Box::new(move || told.send(()).unwrap()),
         requests: Some(receiver),
+        ..Host::default()
     };
     let options = Options {
         conf: Some(path.to_str().unwrap().to_owned()),

@@ -2,6 +2,7 @@
 //! and who may ask it for something.
 
 use std::future::pending;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +14,11 @@ use crate::server::socket::{Opener, System};
 pub struct Host {
     /// Who opens the sockets.
     pub opener: Arc<dyn Opener>,
+    /// Memory that outlives the process (a memfd), in which it keeps what it has
+    /// received and not answered; see [`Server::start`].
+    ///
+    /// [`Server::start`]: crate::server::Server::start
+    pub ledger: Option<OwnedFd>,
     /// Called each time a configuration has come into force: its sockets are read.
     pub serving: Box<dyn Fn() + Send + Sync>,
     /// What it is asked for, beside signals.
@@ -23,6 +29,7 @@ impl Default for Host {
     fn default() -> Self {
         Self {
             opener: Arc::new(System),
+            ledger: None,
             serving: Box::new(|| {}),
             requests: None,
         }

@@ -1,7 +1,7 @@
 //! Datagrams in batches: recvmmsg, sendmmsg, and the ancillary data that tells
 //! which of our addresses was asked.
 //!
-//! The one module with unsafe code. It hands out and takes in plain slices
+//! With `shared` all of the unsafe code. It hands out and takes in plain slices
 //! and addresses; no pointer of the system's structures leaves it.
 #![allow(unsafe_code)]
 
@@ -10,6 +10,7 @@ use std::mem::{self, MaybeUninit};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use libc::{c_int, c_void, socklen_t};
 
@@ -20,6 +21,8 @@ pub(super) const BATCH: usize = 32;
 /// batch do not compete for one set of the cache. Pages that no datagram
 /// reaches are never made.
 const STRIDE: usize = 65_856;
+/// Octets that most queries have no more than, by far.
+const USUAL: usize = 1280;
 /// Octets of room that an empty batch holds on to.
 const SPARE: usize = 64 << 10;
 /// Octets of ancillary data: two of the structures below fit with their headers.
@@ -63,51 +66,99 @@ fn set_flag(socket: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<()>
     }
 }
 
+/// The structures that the system reads and writes.
+///
+/// # Safety
+///
+/// Any octets are a value of such a type, and it needs no more alignment than
+/// a `u64`.
+unsafe trait Plain: Copy {
+    /// Words of 64 bits that [`BATCH`] of them take.
+    const WORDS: usize = (BATCH * size_of::<Self>()).div_ceil(size_of::<u64>());
+}
+
+// SAFETY: integers, and pointers that only the system follows, aligned to 8.
+unsafe impl Plain for libc::mmsghdr {}
+// SAFETY: the same.
+unsafe impl Plain for libc::iovec {}
+// SAFETY: integers, aligned to 8.
+unsafe impl Plain for libc::sockaddr_storage {}
+// SAFETY: the same.
+unsafe impl Plain for Control {}
+// SAFETY: the same, aligned to 1.
+unsafe impl Plain for [u8; STRIDE] {}
+
+/// Takes [`BATCH`] structures off the front of a piece of memory.
+fn take<'a, T: Plain>(memory: &mut &'a mut [u64]) -> &'a mut [T] {
+    let (taken, rest) = mem::take(memory).split_at_mut(T::WORDS);
+    *memory = rest;
+    // SAFETY: any octets are a value of T, as `Plain` says.
+    let (_, all, _) = unsafe { taken.align_to_mut::<T>() };
+    assert!(all.len() >= BATCH, "T is aligned like u64, or less");
+    &mut all[..BATCH]
+}
+
+/// Zeros for one user, up to the end of the process: a worker's buffers live
+/// as long as it does. Made by the system page by page, on the first write to each.
+fn heap(words: usize) -> &'static mut [u64] {
+    Box::leak(vec![0; words].into())
+}
+
 /// Room for the structures of one call.
 ///
 /// Each message header points at the vector, name and control buffer of its
-/// own index. All of them are boxed slices that are never resized or replaced,
-/// so the pointers stay right while the value moves.
-struct Messages {
-    headers: Box<[libc::mmsghdr]>,
-    vectors: Box<[libc::iovec]>,
-    names: Box<[libc::sockaddr_storage]>,
-    controls: Box<[Control]>,
+/// own index. All of them are borrowed for as long as this lives, so the
+/// pointers stay right while the value moves.
+struct Messages<'a> {
+    headers: &'a mut [libc::mmsghdr],
+    vectors: &'a mut [libc::iovec],
+    names: &'a mut [libc::sockaddr_storage],
+    controls: &'a mut [Control],
 }
 
-impl Messages {
-    fn new() -> Self {
-        // SAFETY: all three are plain C structures of integers and pointers,
-        // for which zeros are a value.
-        let (header, vector, name): (libc::mmsghdr, libc::iovec, libc::sockaddr_storage) =
-            unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
-        let mut messages = Self {
-            headers: vec![header; BATCH].into(),
-            vectors: vec![vector; BATCH].into(),
-            names: vec![name; BATCH].into(),
-            controls: vec![Control([0; CONTROL]); BATCH].into(),
+impl<'a> Messages<'a> {
+    const WORDS: usize =
+        libc::mmsghdr::WORDS + libc::iovec::WORDS + libc::sockaddr_storage::WORDS + Control::WORDS;
+
+    /// Takes room for them off the front; what it holds stays, but for the pointers.
+    fn within(memory: &mut &'a mut [u64]) -> Self {
+        let messages = Self {
+            headers: take(memory),
+            vectors: take(memory),
+            names: take(memory),
+            controls: take(memory),
         };
         let parts = messages
             .vectors
             .iter_mut()
-            .zip(&mut messages.names)
-            .zip(&mut messages.controls);
+            .zip(&mut *messages.names)
+            .zip(&mut *messages.controls);
         for (message, ((vector, name), control)) in messages.headers.iter_mut().zip(parts) {
-            message.msg_hdr.msg_iov = vector;
-            message.msg_hdr.msg_iovlen = 1;
-            message.msg_hdr.msg_name = ptr::from_mut(name).cast();
-            message.msg_hdr.msg_control = ptr::from_mut(control).cast();
+            let header = &mut message.msg_hdr;
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            header.msg_name = ptr::from_mut(name).cast();
+            header.msg_control = ptr::from_mut(control).cast();
+            header.msg_controllen = match message.msg_len {
+                // Whatever is there, it belongs to no datagram.
+                0 => 0,
+                _ => header.msg_controllen.min(CONTROL as _),
+            };
         }
         messages
     }
 }
 
 /// A batch of received datagrams.
-pub(super) struct Received {
-    messages: Messages,
-    buffers: Box<[u8]>,
+pub(super) struct Received<'a> {
+    messages: Messages<'a>,
+    buffers: &'a mut [[u8; STRIDE]],
+    /// Of how many the kernel has written.
     len: usize,
 }
+
+/// Words of 64 bits that a [`Received`] lives in.
+pub(super) const ROOM: usize = Messages::WORDS + <[u8; STRIDE]>::WORDS;
 
 /// One received datagram.
 pub(super) struct Datagram<'a> {
@@ -123,20 +174,48 @@ pub(super) struct Datagram<'a> {
     pub dropped: Option<u32>,
 }
 
-impl Received {
-    pub(super) fn new() -> Self {
-        let mut received = Self {
-            messages: Messages::new(),
-            // Zeroed by the system page by page, on the first write to each.
-            buffers: vec![0; BATCH * STRIDE].into(),
-            len: 0,
+impl<'a> Received<'a> {
+    pub(super) fn new() -> Received<'static> {
+        Received::within(heap(ROOM))
+    }
+
+    /// Receives into this piece of memory, of which nothing is wanted any more.
+    ///
+    /// The pages that most datagrams take are made now: were the process
+    /// killed while the kernel needs one, it would lose a datagram.
+    pub(super) fn anew(memory: &'a mut [u64]) -> Self {
+        let (messages, buffers) = memory.split_at_mut(Messages::WORDS);
+        messages.fill(0);
+        for buffer in buffers.chunks_exact_mut(STRIDE / size_of::<u64>()) {
+            buffer[..USUAL / size_of::<u64>()].fill(0);
+        }
+        Self::within(memory)
+    }
+
+    /// Receives into this piece of memory, [`ROOM`] words of it. What was
+    /// received there before and not [settled](Self::settle) is there still.
+    pub(super) fn within(mut memory: &'a mut [u64]) -> Self {
+        let received = Self {
+            messages: Messages::within(&mut memory),
+            buffers: take(&mut memory),
+            len: BATCH,
         };
-        let buffers = received.buffers.chunks_exact_mut(STRIDE);
-        for (vector, buffer) in received.messages.vectors.iter_mut().zip(buffers) {
+        let vectors = received.messages.vectors.iter_mut();
+        for (vector, buffer) in vectors.zip(&mut *received.buffers) {
             vector.iov_base = buffer.as_mut_ptr().cast();
             vector.iov_len = buffer.len();
         }
         received
+    }
+
+    /// Forgets the datagrams of the last call also for those who look into
+    /// the memory after this process.
+    pub(super) fn settle(&mut self) {
+        // Whatever was done with them was done before.
+        compiler_fence(Ordering::SeqCst);
+        for message in self.messages.headers.iter_mut().take(self.len) {
+            message.msg_len = 0;
+        }
     }
 
     /// Receives what is there, without waiting: how many datagrams, 1 to [`BATCH`].
@@ -154,7 +233,7 @@ impl Received {
             self.messages.headers.iter_mut().for_each(reset);
         }
         // SAFETY: `headers` has BATCH elements, and each points at buffers of
-        // the stated sizes that this value owns and borrows exclusively here.
+        // the stated sizes that this value borrows exclusively.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -174,8 +253,8 @@ impl Received {
 
     /// The datagrams of the last call; one whose sender makes no sense is skipped.
     pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let parts = self.messages.headers.iter().zip(&self.messages.names);
-        let parts = parts.zip(self.buffers.chunks_exact(STRIDE)).take(self.len);
+        let parts = self.messages.headers.iter().zip(&*self.messages.names);
+        let parts = parts.zip(&*self.buffers).take(self.len);
         parts.filter_map(|((message, name), buffer)| {
             let (destination, dropped) = ancillary(&message.msg_hdr);
             Some(Datagram {
@@ -220,7 +299,8 @@ fn ancillary(header: &libc::msghdr) -> (Option<IpAddr>, Option<u32>) {
     let mut found = (None, None);
     // SAFETY: `msg_control` points at the Control of this header's index,
     // which lives as long as the header; the kernel wrote `msg_controllen`
-    // octets of well-formed control messages into it. The macros stay within
+    // octets of well-formed control messages into it, for this process or the
+    // one before. The macros stay within
     // that length and yield null at its end.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !next.is_null() {
@@ -270,7 +350,7 @@ pub(super) struct Outgoing<'a> {
 /// Copied, one exchange serves all queries of a batch and stays in the cache
 /// of the CPU; that is worth more than the copy costs.
 pub(super) struct Batch {
-    messages: Messages,
+    messages: Messages<'static>,
     /// What all of them hold, one behind the other.
     bytes: Vec<u8>,
     envelopes: Vec<Envelope>,
@@ -289,7 +369,7 @@ struct Envelope {
 impl Batch {
     pub(super) fn new() -> Self {
         Self {
-            messages: Messages::new(),
+            messages: Messages::within(&mut heap(Messages::WORDS)),
             bytes: Vec::new(),
             envelopes: Vec::with_capacity(BATCH),
             done: 0,
@@ -372,7 +452,7 @@ impl Batch {
         let left = self.messages.headers.get_mut(left).unwrap_or_default();
         // SAFETY: to each of these headers belongs an envelope: [`Batch::push`]
         // has filled the name and the control buffer that it points at, which
-        // this value owns, to the stated lengths, and its vector points, since
+        // this value borrows, to the stated lengths, and its vector points, since
         // just now, at octets of `bytes`, which nothing changes before the
         // call returns.
         let sent = unsafe {

@@ -2,9 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -13,6 +15,7 @@ use tokio::net::UdpSocket;
 use tracing::warn;
 
 use super::job::{Desk, Job};
+use super::ledger::{Entry, Ledger, Share};
 use super::listener::Local;
 use super::mmsg::{BATCH, Batch, Datagram, Outgoing, Received};
 use super::parked::DROPPED;
@@ -29,16 +32,38 @@ const OUTBOX: usize = 4096;
 
 /// The buffers of a worker; all its sockets use them in turn.
 pub(super) struct Buffers {
-    received: RefCell<Received>,
+    received: RefCell<Received<'static>>,
     batch: RefCell<Batch>,
+    ledger: Option<Rc<Ledger>>,
 }
 
 impl Buffers {
-    pub(super) fn new() -> Rc<Self> {
+    /// With a share of the ledger, what is received outlives the process.
+    pub(super) fn new(share: Option<Share>) -> Rc<Self> {
+        let (received, ledger) = match share {
+            Some(share) => (Received::anew(share.room), Some(Rc::new(share.ledger))),
+            None => (Received::new(), None),
+        };
         Rc::new(Self {
-            received: RefCell::new(Received::new()),
+            received: RefCell::new(received),
             batch: RefCell::new(Batch::new()),
+            ledger,
         })
+    }
+
+    /// Receives a batch from the socket with this inode.
+    fn receive(&self, socket: BorrowedFd<'_>, inode: u64) -> io::Result<usize> {
+        if let Some(ledger) = &self.ledger {
+            ledger.receives_from(inode);
+        }
+        self.received.borrow_mut().receive(socket)
+    }
+
+    /// The batch that was received is answered, but for what waits.
+    fn settle(&self) {
+        if self.ledger.is_some() {
+            self.received.borrow_mut().settle();
+        }
     }
 }
 
@@ -46,6 +71,8 @@ impl Buffers {
 pub(super) struct Udp {
     socket: UdpSocket,
     bound: SocketAddr,
+    /// What the ledger knows the socket by.
+    inode: u64,
     local: RefCell<Rc<Local>>,
     desk: Rc<Desk>,
     buffers: Rc<Buffers>,
@@ -60,8 +87,8 @@ pub(super) struct Udp {
 
 /// A reply that could not be sent with its batch.
 enum Letter {
-    /// The query had to wait.
-    Job(Box<Job>),
+    /// The query had to wait; the ledger's entry ends when it is sent.
+    Job(Box<Job>, Option<Entry>),
     /// The send buffer had no room.
     Copy {
         bytes: Box<[u8]>,
@@ -86,7 +113,7 @@ impl Letter {
                 to: *to,
                 from: *from,
             },
-            Self::Job(job) => job.outgoing(),
+            Self::Job(job, _) => job.outgoing(),
         }
     }
 }
@@ -106,9 +133,16 @@ impl Udp {
         buffers: Rc<Buffers>,
     ) -> io::Result<Rc<Self>> {
         let bound = socket.local_addr()?;
+        let inode = match buffers.ledger {
+            Some(_) => File::from(OwnedFd::from(socket.try_clone()?))
+                .metadata()?
+                .ino(),
+            None => 0,
+        };
         Ok(Rc::new(Self {
             socket: UdpSocket::from_std(socket)?,
             bound,
+            inode,
             local: RefCell::new(local),
             desk,
             buffers,
@@ -142,11 +176,7 @@ impl Udp {
     fn take_batch(self: &Rc<Self>) -> Left {
         let mut count = 0;
         let receive = || {
-            count = self
-                .buffers
-                .received
-                .borrow_mut()
-                .receive(self.socket.as_fd())?;
+            count = self.buffers.receive(self.socket.as_fd(), self.inode)?;
             match count {
                 BATCH => Ok(()),
                 // The kernel had no more at that moment: what arrives later
@@ -168,12 +198,7 @@ impl Udp {
     /// Serves what is in the receive buffer, for a socket that is about to be closed.
     pub(super) fn drain(self: &Rc<Self>) {
         for _ in 0..DRAIN {
-            let received = self
-                .buffers
-                .received
-                .borrow_mut()
-                .receive(self.socket.as_fd());
-            match received {
+            match self.buffers.receive(self.socket.as_fd(), self.inode) {
                 Ok(_) => self.serve(),
                 Err(_) => return,
             }
@@ -193,7 +218,27 @@ impl Udp {
             }
             self.answer(&datagram, &local, &mut batch);
         }
-        self.send(&mut batch);
+        self.dispatch(&mut batch);
+        self.buffers.settle();
+    }
+
+    /// Serves what a process before this one has received and not answered.
+    pub(super) fn resume(self: &Rc<Self>) {
+        let Some(ledger) = &self.buffers.ledger else {
+            return;
+        };
+        let local = self.local.borrow().clone();
+        let mut batch = self.buffers.batch.borrow_mut();
+        while let Some(left) = ledger.resume(self.inode) {
+            clock::refresh();
+            self.answer(&left.datagram(), &local, &mut batch);
+            self.dispatch(&mut batch);
+        }
+    }
+
+    /// Sends a batch, or leaves it for [`Udp::deliver`].
+    fn dispatch(self: &Rc<Self>, batch: &mut Batch) {
+        self.send(batch);
         for left in batch.rest() {
             self.post(Letter::copy(&left));
         }
@@ -231,12 +276,17 @@ impl Udp {
         };
         let place = self.desk.parked.admit(client);
         let ticket = place.ticket();
+        let ledger = self.buffers.ledger.as_ref();
+        let entry = ledger.and_then(|ledger| ledger.keep(self.inode, datagram));
         let udp = self.clone();
         let task = tokio::task::spawn_local(async move {
-            let mut job = bench.finish().await;
+            let mut job = match &entry {
+                Some(entry) => entry.watch(bench.finish()).await,
+                None => bench.finish().await,
+            };
             udp.desk.keep(bench);
             match job.exchange.finish().is_some() {
-                true => udp.post(Letter::Job(job)),
+                true => udp.post(Letter::Job(job, entry)),
                 false => udp.desk.recycle(job),
             }
             drop(place);
@@ -295,13 +345,16 @@ impl Udp {
             if count == 0 {
                 return false;
             }
+            let mut entries = SmallVec::<[Entry; BATCH]>::new();
             for letter in outbox.drain(..count) {
                 batch.push(&letter.outgoing());
-                if let Letter::Job(job) = letter {
+                if let Letter::Job(job, entry) = letter {
                     self.desk.recycle(job);
+                    entries.extend(entry);
                 }
             }
             self.send(&mut batch);
+            drop(entries);
             let left: SmallVec<[Letter; BATCH]> =
                 batch.rest().map(|left| Letter::copy(&left)).collect();
             batch.clear();

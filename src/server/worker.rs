@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::connections::Connections;
 use super::job::Desk;
+use super::ledger::Share;
 use super::listener::{Listener, Local};
 use super::socket::Sockets;
 use super::tcp::Connection;
@@ -85,6 +86,7 @@ struct Worker {
 pub(super) fn run(
     index: usize,
     limits: Limits,
+    share: Option<Share>,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) -> io::Result<()> {
     metrics::enter_worker(index);
@@ -94,7 +96,7 @@ pub(super) fn run(
     let mut worker = Worker {
         seats: HashMap::new(),
         desk: Desk::new(limits.in_flight),
-        buffers: Buffers::new(),
+        buffers: Buffers::new(share),
         connections: Connections::new(limits.connections),
         closed: Vec::new(),
     };
@@ -164,6 +166,7 @@ impl Worker {
             self.desk.clone(),
             self.connections.clone(),
         );
+        udp.resume();
         let tasks = [spawn_local(udp.receive()), spawn_local(accept)];
         seat.tasks
             .replace(tasks.iter().map(|task| task.abort_handle()).collect());
