@@ -4,11 +4,15 @@
 
 pub mod channel;
 mod codec;
+pub mod command;
 pub mod control;
 pub mod errors;
+pub mod firewall;
 pub mod flags;
 pub mod handover;
 pub mod holder;
+pub mod interface;
 pub mod kube_dns;
 pub mod restarts;
+pub mod setup;
 pub mod template;
