@@ -21,7 +21,8 @@
 //! times (off), no more than DURATION (1m) apart, once PERCENTAGE (10) of its
 //! time is left. `serve_stale` answers with what has expired for up to
 //! DURATION (1h): at once, while it is asked for again (`immediate`), or when
-//! asking again failed or took longer than TIMEOUT (`verify`). `servfail`
+//! asking again failed or took longer than TIMEOUT (`verify`); EDNS clients
+//! are told (RFC 8914: Stale Answer). `servfail`
 //! (5s, at most 5m) is how long failures are kept. `keepttl` does not count
 //! TTLs down.
 //!
@@ -42,7 +43,7 @@ use super::Definition;
 use crate::chain::{self, Exchange, Next, Plugin, Serving};
 use crate::clock::{self, Tick};
 use crate::metrics::ByServer;
-use crate::wire::{Name, Rcode, Request, flags};
+use crate::wire::{Ede, Name, Rcode, Request, flags};
 use crate::zones::Zones;
 
 mod answers;
@@ -76,6 +77,10 @@ struct Cache {
     /// When this cache was made; what items remember counts from here.
     born: Tick,
 }
+
+const STALE: Ede = Ede::new(Ede::STALE_ANSWER, "kept beyond its time");
+/// RFC 8914 has a code of its own for a denial.
+const STALE_NXDOMAIN: Ede = Ede::new(19, "kept beyond its time");
 
 /// Plugins between this one and `kubernetes` that answer no ordinary query.
 const SILENT: [&str; 2] = ["minimal", "transfer"];
@@ -264,6 +269,10 @@ impl Cache {
             ttl => ttl,
         };
         item.answer(exchange, asked, ttl);
+        exchange.explain(match item.rcode() {
+            Rcode::NXDOMAIN => STALE_NXDOMAIN,
+            _ => STALE,
+        });
     }
 
     /// The item that answers, fresh or not too stale. Denials come first, but

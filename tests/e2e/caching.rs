@@ -137,9 +137,14 @@ async fn stale_answers_outlive_the_upstream() {
         "A",
         &["www.example.org. 300 IN A 192.0.2.1"],
     );
-    let mut server = start("{\n success 10 1 1\n serve_stale 1h\n }", &upstream).await;
+    let soa = "example.org. 1 IN SOA ns.example.org. admin.example.org. 1 2 3 4 1";
+    upstream
+        .rule(Rule::new(Reply::rcode("NXDOMAIN").authority(&[soa])).name("missing.example.org"));
+    let options = "{\n success 10 1 1\n denial 10 1 1\n serve_stale 1h\n }";
+    let mut server = start(options, &upstream).await;
     let client = server.client();
     client.ask("www.example.org", "A").await.unwrap();
+    client.ask("missing.example.org", "A").await.unwrap();
     upstream.down().await;
     let stale = until("a stale answer", BOUND, || async {
         let answer = client.ask("www.example.org", "A").await.unwrap();
@@ -155,6 +160,16 @@ async fn stale_answers_outlive_the_upstream() {
         (stale.rcode().as_str(), stale.extended_error()),
         ("NOERROR", None)
     );
+    let missing = "missing.example.org.";
+    for (name, code) in [("www.example.org.", 3), (missing, 19)] {
+        let ask = Ask::new(name, "A").edns(1232);
+        until("a stale answer that says so", BOUND, || async {
+            let answer = client.udp(&ask).await.unwrap();
+            (answer.extended_error() == Some(code)).then_some(())
+        })
+        .await
+        .unwrap();
+    }
     assert!(count(&mut server, "served_stale_total", "").await.unwrap() >= 1.0);
     assert!(count(&mut server, "prefetch_total", "").await.unwrap() >= 1.0);
 
