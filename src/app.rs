@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::Options;
 use crate::configuration::{Configuration, ConfigurationError, Draft, Text};
-use crate::plugin::{BuildError, Hooks, Kept};
+use crate::plugin::{BuildError, Hooks, Kept, Settings};
 use crate::server::{ListenError, Plan, Server};
 use crate::{metrics, telemetry};
 
@@ -156,7 +156,7 @@ impl App {
     ) -> Result<Self, StartError> {
         let loader = Loader::new(&options);
         let text = loader.load()?;
-        let configuration = bring_up(&mut server, &text, &options.port, kept).await?;
+        let configuration = bring_up(&mut server, &text, &options, kept).await?;
         serving();
         if !options.quiet {
             telemetry::print(banner::zones(&configuration.plan));
@@ -182,7 +182,7 @@ impl App {
     async fn restart(&mut self, text: &Text) -> Result<(), StartError> {
         info!("Reloading");
         let kept = self.running.kept.next();
-        let brought_up = bring_up(&mut self.server, text, &self.options.port, kept).await;
+        let brought_up = bring_up(&mut self.server, text, &self.options, kept).await;
         let configuration = brought_up.inspect_err(|error| {
             let (first, rest) = error.lines();
             error!("Restart failed: {first}");
@@ -279,10 +279,14 @@ impl Running {
 async fn bring_up(
     server: &mut Server,
     text: &Text,
-    port: &str,
+    options: &Options,
     kept: Kept,
 ) -> Result<Configuration, StartError> {
-    let draft = Draft::parse(text, port, &system())?;
+    let settings = Settings {
+        cut: options.cut,
+        ..Settings::default()
+    };
+    let draft = Draft::parse(text, &options.port, &system())?.begin_with(settings);
     let mut configuration = draft.build(&Handle::current(), kept)?;
     let debug = telemetry::is_debug();
     telemetry::set_debug(configuration.debug);

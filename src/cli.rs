@@ -31,6 +31,9 @@ pub struct Options {
     pub pidfile: Option<PathBuf>,
     /// `-quiet`: no banner and no list of zones.
     pub quiet: bool,
+    /// Whether `cache` cuts beneath what is denied where it does not say
+    /// `cut`. No flag: for programs that serve as part of a node.
+    pub cut: bool,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
             port: "53".to_owned(),
             pidfile: None,
             quiet: false,
+            cut: false,
         }
     }
 }

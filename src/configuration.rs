@@ -61,6 +61,8 @@ impl Text {
 #[derive(Debug)]
 pub struct Draft {
     blocks: Vec<BlockDraft>,
+    /// What every block begins with.
+    settings: Settings,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,7 @@ impl Draft {
         });
         let mut draft = Self {
             blocks: blocks.collect(),
+            settings: Settings::default(),
         };
         for (name, definition) in ORDER {
             for (source, block) in corefile.blocks.iter().zip(&mut draft.blocks) {
@@ -134,6 +137,12 @@ impl Draft {
         let keys = draft.blocks.iter().flat_map(|block| &block.block.keys);
         keys.into_iter().try_for_each(served)?;
         Ok(draft)
+    }
+
+    /// Has every block begin with these settings.
+    #[must_use]
+    pub fn begin_with(self, settings: Settings) -> Self {
+        Self { settings, ..self }
     }
 
     /// Makes it real: files, watches, HTTP endpoints, but no socket of DNS.
@@ -256,7 +265,12 @@ struct Part {
 impl Work {
     fn new(draft: Draft, kept: Kept) -> Self {
         Self {
-            parts: draft.blocks.iter().map(|_| Part::default()).collect(),
+            parts: (draft.blocks.iter())
+                .map(|_| Part {
+                    settings: draft.settings.clone(),
+                    ..Part::default()
+                })
+                .collect(),
             drafts: draft.blocks,
             hooks: Hooks::default(),
             kept,

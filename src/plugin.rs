@@ -198,6 +198,8 @@ pub struct Settings {
     pub view: Option<View>,
     /// How often the Corefile is looked at (`reload`); `None` is never.
     pub reload: Option<Duration>,
+    /// Whether `cache` cuts beneath what is denied where it does not say.
+    pub cut: bool,
 }
 
 impl Settings {

@@ -79,6 +79,12 @@ impl FromIterator<NameBuf> for Zones {
     }
 }
 
+/// Whether a zone lies in one of the trees of reverse names, or is the top of one.
+pub fn is_reverse(zone: Name<'_>) -> bool {
+    let trees: [&[u8]; 2] = [b"\x07in-addr\x04arpa\0", b"\x03ip6\x04arpa\0"];
+    trees.iter().any(|tree| zone.wire().ends_with(tree))
+}
+
 /// Separated by commas, as the `zones` label of metrics shows them.
 impl fmt::Display for Zones {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

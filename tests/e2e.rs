@@ -19,6 +19,8 @@ mod caching;
 mod cluster;
 #[path = "e2e/command_line.rs"]
 mod command_line;
+#[path = "e2e/cut.rs"]
+mod cut;
 #[path = "e2e/distributions.rs"]
 mod distributions;
 #[path = "e2e/forward.rs"]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use pando::app::{self, Host, Request};
 use pando::cli::Options;
 use pando::server::socket::{Opener, bind_tcp, bind_udp};
-use pando_test::{BOUND, Client, Port, page};
+use pando_test::{BOUND, Client, Port, Reply, Rule, Upstream, page};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -100,4 +100,62 @@ async fn a_program_opens_its_sockets_and_asks_it_for_things() {
     requests.send(Request::Stop).await.unwrap();
     let code = timeout(BOUND, run).await.unwrap().unwrap().unwrap();
     assert_eq!(code, 0);
+}
+
+/// A Corefile that says nothing of `cut` means another thing to a program that
+/// serves a node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_says_whether_denials_cover_what_is_beneath() {
+    let soa = "cluster.local. 30 IN SOA ns.test. admin.test. 1 2 3 4 30";
+    for (cut, options, cuts) in [
+        (true, "", true),
+        (true, "{\n cut off\n }", false),
+        (false, "", false),
+    ] {
+        let upstream = Upstream::start().await.unwrap();
+        upstream.rule(Rule::new(Reply::rcode("NXDOMAIN").authority(&[soa])));
+        let nothing = Reply::rcode("NOERROR").authority(&[soa]);
+        upstream.rule(Rule::new(nothing).name("svc.cluster.local"));
+        let port = Port::claim();
+        let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("Corefile");
+        let text = format!(
+            "cluster.local:{} {{\n bind 127.0.0.1\n cache {options}\n forward . {}\n}}\n",
+            port.number(),
+            upstream.address()
+        );
+        std::fs::write(&path, text).unwrap();
+        let (requests, receiver) = mpsc::channel(4);
+        let (told, mut serving) = mpsc::unbounded_channel();
+        let host = Host {
+            serving: Box::new(move || told.send(()).unwrap()),
+            requests: Some(receiver),
+            ..Host::default()
+        };
+        let options = Options {
+            conf: Some(path.to_str().unwrap().to_owned()),
+            quiet: true,
+            cut,
+            ..Options::default()
+        };
+        let run = tokio::spawn(app::run(options, host));
+        timeout(BOUND, serving.recv()).await.unwrap().unwrap();
+        let client = Client::to(address);
+        client.ask("a.com.svc.cluster.local", "A").await.unwrap();
+        if cuts {
+            // Two places are asked for.
+            upstream.wait_seen(3, BOUND).await.unwrap();
+        }
+        let mut asked = 0;
+        for n in 0..20 {
+            let name = format!("b-{n}.com.svc.cluster.local.");
+            client.ask(&name, "A").await.unwrap();
+            asked += upstream.count(&name, "A");
+        }
+        // The first of them may come before what was asked for is known.
+        assert_eq!(asked < 10, cuts, "{asked} of 20 went on");
+        requests.send(Request::Stop).await.unwrap();
+        assert_eq!(timeout(BOUND, run).await.unwrap().unwrap().unwrap(), 0);
+    }
 }

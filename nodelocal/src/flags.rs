@@ -264,7 +264,11 @@ impl Flags {
 impl Default for Flags {
     fn default() -> Self {
         Self {
-            server: Options::default(),
+            // Corefiles of node-cache do not say it, and it is what a node is for.
+            server: Options {
+                cut: true,
+                ..Options::default()
+            },
             port: 53,
             local_ips: Vec::new(),
             local_ip_text: String::new(),
@@ -351,6 +355,7 @@ mod tests {
         let expected = Flags {
             server: Options {
                 conf: Some("/etc/Corefile".to_owned()),
+                cut: true,
                 ..Options::default()
             },
             local_ips: vec![
@@ -378,6 +383,7 @@ mod tests {
                 port: "5353".to_owned(),
                 pidfile: Some("p".into()),
                 quiet: true,
+                cut: true,
             },
             port: 5353,
             local_ips: vec!["::1".parse().unwrap()],

@@ -10,6 +10,7 @@
 //!     servfail DURATION
 //!     disable success|denial [ZONES...]
 //!     keepttl
+//!     cut [off|ZONES...]
 //! }
 //! ```
 //!
@@ -26,6 +27,12 @@
 //! (5s, at most 5m) is how long failures are kept. `keepttl` does not count
 //! TTLs down.
 //!
+//! `cut` (off) takes a denial for one of everything beneath it, in zones of
+//! clusters: ZONES, or those of `cache`, the root and reverse zones left out.
+//! Where a client's search list has made it ask for `a.com.NS.svc.ZONE` in
+//! vain, `com.NS.svc.ZONE` is asked for once, and likewise below `svc.ZONE` and
+//! ZONE. `pando-node` cuts where the Corefile does not say `off`.
+//!
 //! Replies made from the cluster's own state are [live](crate::wire::Reply::set_live) and
 //! pass untouched. Where `kubernetes` alone answers for a zone, none of whose
 //! names falls through, its names are not even looked for: each counts as a miss.
@@ -34,6 +41,7 @@ use std::sync::{Arc, OnceLock};
 
 use foldhash::quality::RandomState;
 
+use self::cut::Cuts;
 use self::front::Front;
 use self::item::{Class, Item};
 use self::series::Series;
@@ -47,6 +55,7 @@ use crate::wire::{Ede, Name, Rcode, Request, flags};
 use crate::zones::Zones;
 
 mod answers;
+mod cut;
 mod front;
 mod item;
 mod keep;
@@ -71,6 +80,8 @@ struct Cache {
     store: Store,
     front: Front,
     series: ByServer<Series>,
+    /// `None` where nothing is cut.
+    cuts: Option<Cuts>,
     /// Zones that a plugin behind this one answers from live state; known
     /// once the chain is complete.
     live: OnceLock<Live>,
@@ -142,6 +153,10 @@ impl Plugin for Plug {
                 cache.refresh(exchange, next, asked, item.clone(), now, true);
                 cache.answer_stale(exchange, &asked, &item);
             }
+            Found::Missing if cache.cut(exchange, now) => {
+                series.hits(Class::Denial);
+                series.cuts();
+            }
             Found::Missing => {
                 series.misses();
                 return Box::pin(cache.miss(exchange, next, asked));
@@ -161,7 +176,13 @@ struct Live {
 
 impl Cache {
     fn new(spec: CacheSpec) -> Self {
+        let zones = spec.cut.iter().flatten();
+        let zones: Vec<_> = zones
+            .filter(|zone| !spec.denial.except.contain(zone.name()))
+            .cloned()
+            .collect();
         Self {
+            cuts: (!zones.is_empty()).then(|| Cuts::new(zones)),
             hasher: RandomState::default(),
             store: Store::new(spec.success.capacity, spec.denial.capacity),
             front: Front::new(),
@@ -170,6 +191,12 @@ impl Cache {
             born: clock::now(),
             spec,
         }
+    }
+
+    /// Answers a query beneath a name that is denied. Whether it did.
+    fn cut(&self, exchange: &mut Exchange, now: Tick) -> bool {
+        let cuts = self.cuts.as_ref();
+        cuts.is_some_and(|cuts| cuts.answer(exchange, now))
     }
 
     /// Takes note of the chain that it stands in.

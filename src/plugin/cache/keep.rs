@@ -7,7 +7,7 @@ use super::{Asked, Cache};
 use crate::chain::{Exchange, Next, Served};
 use crate::clock;
 use crate::response::Kind;
-use crate::wire::{Name, Reader, Reply, Request, Section, flags, rtype};
+use crate::wire::{Name, Rcode, Reader, Reply, Request, Section, flags, rtype};
 
 /// The TTL of a message that has none of its own to go by (dnsutil: `MinimalDefaultTTL`).
 const SHORT: Duration = Duration::from_secs(5);
@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_secs(5);
 impl Cache {
     /// Asks the rest of the chain and keeps what it answers.
     pub(super) async fn miss(
-        &self,
+        self: &Arc<Self>,
         exchange: &mut Exchange,
         next: Next<'_>,
         asked: Asked,
@@ -25,6 +25,7 @@ impl Cache {
         let served = next.serve(exchange).await;
         exchange.request.set_flag(flags::AD, asked.authentic);
         self.keep(exchange, &asked, false);
+        self.look_above(exchange, next);
         served
     }
 
@@ -45,6 +46,11 @@ impl Cache {
             .with(|table| table.set_live(asked.key, reply.is_live()));
         if reply.is_live() {
             return None;
+        }
+        if let Some(cuts) = &self.cuts
+            && (reply.rcode() == Rcode::NOERROR || reply.count(Section::Answer) > 0)
+        {
+            cuts.spare(request.name());
         }
         let answering = answers_question(request, reply);
         let verdict = Verdict::of(request, reply, answering);
@@ -194,7 +200,6 @@ pub(super) fn is_usable(request: &Request, reply: &Reply) -> bool {
 
 /// Whether a reply may take the place of what has expired (RFC 8767 section 4).
 pub(super) fn is_refresh(request: &Request, reply: &Reply) -> bool {
-    use crate::wire::Rcode;
     let kind = Kind::of(reply, request.opcode(), request.qtype());
     !matches!(kind, Kind::OtherError | Kind::Meta | Kind::Update)
         && matches!(reply.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN)

@@ -43,6 +43,11 @@ static EVICTIONS: Counters = LazyLock::new(|| {
     Family::counters("coredns_cache_evictions_total", help, TYPED)
 });
 
+static CUTS: Counters = LazyLock::new(|| {
+    let help = "The count of denials that follow from one of a name above.";
+    Family::counters("pando_cache_cut_total", help, LABELS)
+});
+
 /// One server's series; each appears with its first use.
 #[derive(Debug, Default)]
 pub(super) struct Series {
@@ -56,6 +61,7 @@ pub(super) struct Series {
     prefetches: OnceLock<Counter>,
     drops: OnceLock<Counter>,
     served_stale: OnceLock<Counter>,
+    cuts: OnceLock<Counter>,
     evictions: [OnceLock<Counter>; 2],
 }
 
@@ -87,6 +93,10 @@ impl Series {
 
     pub(super) fn served_stale(&self) {
         self.plain(&self.served_stale, &SERVED_STALE).inc();
+    }
+
+    pub(super) fn cuts(&self) {
+        self.plain(&self.cuts, &CUTS).inc();
     }
 
     pub(super) fn hits(&self, class: Class) {

@@ -6,7 +6,7 @@ use corefile::{Dispenser, Error, duration, number};
 use super::{Cache, Plug};
 use crate::plugin::{Block, BuildError, Builder, Parsed, Spec};
 use crate::wire::NameBuf;
-use crate::zones::Zones;
+use crate::zones::{Zones, is_reverse};
 
 /// What the user wrote.
 #[derive(Clone, Debug)]
@@ -20,6 +20,9 @@ pub(super) struct CacheSpec {
     pub(super) stale: Stale,
     pub(super) prefer_positive: bool,
     pub(super) keep_ttl: bool,
+    /// The clusters' zones in which a denial covers what is beneath it;
+    /// `None`: as the process has it by default.
+    pub(super) cut: Option<Vec<NameBuf>>,
 }
 
 /// The bounds of one of the two caches.
@@ -84,6 +87,7 @@ impl Default for CacheSpec {
             stale: Stale::default(),
             prefer_positive: false,
             keep_ttl: false,
+            cut: None,
         }
     }
 }
@@ -97,6 +101,7 @@ const PROPERTIES: &[&str] = &[
     "servfail",
     "disable",
     "keepttl",
+    "cut",
 ];
 
 pub(super) fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
@@ -119,7 +124,7 @@ impl CacheSpec {
                 if words.val() == "serve_stale_policy" && std::mem::replace(&mut policy, true) {
                     return Err(words.plain_err("serve_stale_policy can only be specified once"));
                 }
-                spec.read_property(&mut words)?;
+                spec.read_property(&mut words, block)?;
             }
             if policy && !stale {
                 return Err(words.plain_err("serve_stale_policy requires serve_stale"));
@@ -142,7 +147,7 @@ impl CacheSpec {
         Ok(())
     }
 
-    fn read_property(&mut self, words: &mut Dispenser<'_>) -> Result<(), Error> {
+    fn read_property(&mut self, words: &mut Dispenser<'_>, block: &Block) -> Result<(), Error> {
         match words.val() {
             "success" => self.success.read(words),
             "denial" => self.denial.read(words),
@@ -171,8 +176,31 @@ impl CacheSpec {
                 self.keep_ttl = true;
                 Ok(())
             }
+            "cut" => self.read_cut(words, block),
             _ => Err(words.arg_err().suggest(PROPERTIES)),
         }
+    }
+
+    fn read_cut(&mut self, words: &mut Dispenser<'_>, block: &Block) -> Result<(), Error> {
+        let zones = match &words.remaining_args()[..] {
+            ["off"] => {
+                self.cut = Some(Vec::new());
+                return Ok(());
+            }
+            [] => self.cluster_zones(),
+            zones => clusters(&Zones::from_args(zones, block)),
+        };
+        if zones.is_empty() {
+            let error = words.plain_err("cut needs the zone of a cluster");
+            return Err(error.help("cut cluster.local: neither the root nor a reverse zone is one"));
+        }
+        self.cut = Some(zones);
+        Ok(())
+    }
+
+    /// Those of its zones that may be a cluster's.
+    fn cluster_zones(&self) -> Vec<NameBuf> {
+        clusters(&self.zones)
     }
 
     fn read_servfail(&mut self, words: &mut Dispenser<'_>) -> Result<(), Error> {
@@ -210,6 +238,11 @@ impl CacheSpec {
         }
         Ok(())
     }
+}
+
+fn clusters(zones: &Zones) -> Vec<NameBuf> {
+    let may_be = |zone: &&NameBuf| !zone.name().is_root() && !is_reverse(zone.name());
+    zones.iter().filter(may_be).cloned().collect()
 }
 
 impl Limits {
@@ -373,7 +406,11 @@ fn read_duration(words: &Dispenser<'_>, text: &str) -> Result<duration::Duration
 
 impl Spec for CacheSpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
-        let cache = Arc::new(Cache::new(*self));
+        let mut spec = self;
+        if spec.cut.is_none() && builder.settings.cut {
+            spec.cut = Some(spec.cluster_zones());
+        }
+        let cache = Arc::new(Cache::new(*spec));
         builder.push(Arc::new(Plug(cache.clone())));
         builder.when_assembled(move |block| cache.assembled(block.chain));
         Ok(())

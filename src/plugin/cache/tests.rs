@@ -5,6 +5,7 @@ use crate::chain::Chain;
 use crate::plugin::testing::{self, Answer, Script, ask, query, refusal, shown};
 use crate::wire::rtype::{A, AAAA, MX};
 
+mod cut;
 mod kept;
 mod live;
 mod setup;

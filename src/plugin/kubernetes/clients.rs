@@ -8,9 +8,10 @@
 
 use super::model::SearchList;
 use super::snapshot::Snapshot;
-use super::{Kubernetes, Zone, reverse};
+use super::{Kubernetes, Zone};
 use crate::chain::{AutoPather, Exchange, Search};
 use crate::wire::NameBuf;
+use crate::zones;
 
 /// A longer list is cut by kubelet (`MaxDNSSearchPaths`).
 const MAX_DOMAINS: usize = 32;
@@ -28,7 +29,7 @@ impl Kubernetes {
 
 /// The list behind its first domain; `None` where no kubelet has it, or cuts it.
 fn behind_namespace(zone: &Zone, host: &[NameBuf]) -> Option<Vec<NameBuf>> {
-    if zone.multicluster || reverse::is_in_tree(zone.name.name()) {
+    if zone.multicluster || zones::is_reverse(zone.name.name()) {
         return None;
     }
     let mut list = vec![below(b"svc", &zone.name)?, zone.name.clone()];

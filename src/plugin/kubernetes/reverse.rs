@@ -17,11 +17,6 @@ pub(super) fn is_reverse(zone: Name<'_>) -> bool {
         .any(|tree| wire.len() > tree.len() && wire.ends_with(tree))
 }
 
-/// Whether a zone lies in one of the two trees of reverse names, or is one.
-pub(super) fn is_in_tree(zone: Name<'_>) -> bool {
-    [V4, V6].iter().any(|tree| zone.wire().ends_with(tree))
-}
-
 const V4: &[u8] = b"\x07in-addr\x04arpa\0";
 const V6: &[u8] = b"\x03ip6\x04arpa\0";
 
