@@ -45,16 +45,14 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// Whether it lets every query pass and has its turn on the way back, in
     /// [`Plugin::review`]. Then nobody calls [`Plugin::serve`], and those at
-    /// the head of a chain cost no allocation.
+    /// the head of a chain cost no allocation. Asked once, for the [`Chain`].
     fn reviews(&self) -> bool {
         false
     }
 
-    /// Looks at what comes back, and may change it. The plugins behind may
-    /// have changed the request; [`Exchange::asked`] says what it was.
-    fn review(&self, _exchange: &mut Exchange, served: Served) -> Served {
-        served
-    }
+    /// Looks at what comes back, and may change the reply. The plugins behind
+    /// may have changed the request; [`Exchange::asked`] says what it was.
+    fn review(&self, _exchange: &mut Exchange, _served: &Served) {}
 
     /// Whether it can answer yet, for the `ready` plugin. `None`: it has no
     /// opinion and never delays readiness.
@@ -188,7 +186,42 @@ pub struct Next<'a> {
 }
 
 /// The plugins of a server block, first to last.
-pub type Chain = Arc<[Arc<dyn Plugin>]>;
+#[derive(Clone)]
+pub struct Chain(Arc<[Stage]>);
+
+struct Stage {
+    plugin: Arc<dyn Plugin>,
+    /// What [`Plugin::reviews`] says.
+    reviews: bool,
+}
+
+impl FromIterator<Arc<dyn Plugin>> for Chain {
+    fn from_iter<I: IntoIterator<Item = Arc<dyn Plugin>>>(plugins: I) -> Self {
+        let stage = |plugin: Arc<dyn Plugin>| Stage {
+            reviews: plugin.reviews(),
+            plugin,
+        };
+        Self(plugins.into_iter().map(stage).collect())
+    }
+}
+
+impl<I: IntoIterator<Item = Arc<dyn Plugin>>> From<I> for Chain {
+    fn from(plugins: I) -> Self {
+        plugins.into_iter().collect()
+    }
+}
+
+impl Chain {
+    /// Its plugins.
+    pub fn plugins(&self) -> impl Iterator<Item = &dyn Plugin> {
+        self.0.iter().map(|stage| &*stage.plugin)
+    }
+
+    /// Whether it has no plugin at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl<'a> Next<'a> {
     /// The whole chain of a server block.
@@ -199,14 +232,15 @@ impl<'a> Next<'a> {
     /// Passes the exchange on. At the end of the chain that is a failure, as
     /// in CoreDNS: nobody was there to answer.
     pub fn serve(self, exchange: &'a mut Exchange) -> Serving<'a> {
-        match self.chain.get(self.at) {
-            Some(plugin) if plugin.reviews() => Box::pin(self.reviewed(exchange)),
-            Some(plugin) => {
+        match self.chain.0.get(self.at) {
+            Some(stage) if stage.reviews => Box::pin(self.reviewed(exchange)),
+            Some(stage) => {
                 let at = self.at + 1;
-                plugin.serve(exchange, Next { at, ..self })
+                stage.plugin.serve(exchange, Next { at, ..self })
             }
             None => {
-                let last = self.chain.last().map_or("", |plugin| plugin.name());
+                let last = self.chain.plugins().last();
+                let last = last.map_or("", |plugin| plugin.name());
                 Box::pin(std::future::ready(Err(Failure::servfail(format!(
                     "plugin/{last}: no next plugin found"
                 )))))
@@ -217,20 +251,24 @@ impl<'a> Next<'a> {
     /// The same as a future in place: passes the exchange to the first plugin
     /// that does more than review, and lets those in front of it review.
     pub async fn reviewed(self, exchange: &mut Exchange) -> Served {
-        let plugins = self.plugins();
-        let ahead = plugins.iter().take_while(|plugin| plugin.reviews());
-        let (ahead, _) = plugins.split_at(ahead.count());
+        let stages = self.stages();
+        let ahead = stages.iter().take_while(|stage| stage.reviews);
+        let (ahead, _) = stages.split_at(ahead.count());
         let at = self.at + ahead.len();
         let served = Next { at, ..self }.serve(exchange).await;
-        ahead
-            .iter()
-            .rev()
-            .fold(served, |served, plugin| plugin.review(exchange, served))
+        for stage in ahead.iter().rev() {
+            stage.plugin.review(exchange, &served);
+        }
+        served
+    }
+
+    fn stages(&self) -> &'a [Stage] {
+        self.chain.0.get(self.at..).unwrap_or_default()
     }
 
     /// The plugins behind the caller, nearest first.
-    pub fn plugins(&self) -> &'a [Arc<dyn Plugin>] {
-        self.chain.get(self.at..).unwrap_or_default()
+    pub fn plugins(&self) -> impl Iterator<Item = &'a dyn Plugin> {
+        self.stages().iter().map(|stage| &*stage.plugin)
     }
 
     /// The same, to be kept: for work that outlives the query, such as the

@@ -16,7 +16,7 @@ use corefile::{Corefile, Directive, Error, Host, ServerBlock};
 use sha2::{Digest, Sha512};
 use tokio::runtime::Handle;
 
-use crate::chain::Plugin;
+use crate::chain::{Chain, Plugin};
 use crate::plugin::{
     self, Assembled, AssembledHook, Block, Builder, Definition, Hooks, Kept, ORDER, Settings, Spec,
 };
@@ -325,7 +325,7 @@ impl Work {
                 view: settings.view.as_ref().map_or("", |view| &view.name),
             };
             part.assembled.into_iter().for_each(|hook| hook(&assembled));
-            let chain: Arc<[Arc<dyn Plugin>]> = part.chain.into();
+            let chain: Chain = part.chain.into();
             for (address, zones) in found {
                 if !listeners.contains_key(&address) {
                     order.push(address.clone());

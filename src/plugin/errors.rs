@@ -171,11 +171,10 @@ impl Plugin for Errors {
         true
     }
 
-    fn review(&self, exchange: &mut Exchange, served: Served) -> Served {
-        if let Err(failure) = &served {
+    fn review(&self, exchange: &mut Exchange, served: &Served) {
+        if let Err(failure) = served {
             self.log(exchange, failure);
         }
-        served
     }
 }
 

@@ -104,7 +104,7 @@ impl Forward {
         (self.next_rcodes.contains(&answer.rcode) || self.next_on_nodata && answer.is_nodata())
             && next
                 .plugins()
-                .first()
+                .next()
                 .is_some_and(|plugin| plugin.name() == DEFINITION.name)
     }
 

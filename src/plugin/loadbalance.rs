@@ -141,9 +141,8 @@ impl Plugin for Loadbalance {
         true
     }
 
-    fn review(&self, exchange: &mut Exchange, served: Served) -> Served {
+    fn review(&self, exchange: &mut Exchange, _: &Served) {
         self.balance(exchange);
-        served
     }
 }
 

@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn the_third_arrival_is_a_loop_and_nothing_passes_any_more() {
         let plugin = Arc::new(Loop::new(spec(false), "127.0.0.1"));
-        let chain: Chain = Arc::new([Arc::clone(&plugin) as Arc<dyn Plugin>]);
+        let chain = Chain::from_iter([Arc::clone(&plugin) as Arc<dyn Plugin>]);
         let other: NameBuf = "www.example.org.".parse().unwrap();
         let passed = "plugin/loop: no next plugin found";
         let stopped = "plugin/loop: upstreams send queries back here";
@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(request.qname().wire(), plugin.qname.wire());
         server.send_to(&query[..len], client).await.unwrap();
         timeout(STARTUP, probing).await.unwrap().unwrap();
-        let chain: Chain = Arc::new([Arc::clone(&plugin) as Arc<dyn Plugin>]);
+        let chain = Chain::from_iter([Arc::clone(&plugin) as Arc<dyn Plugin>]);
         for _ in 0..5 {
             let told = told(&chain, &plugin.qname, rtype::HINFO);
             assert_eq!(told, "plugin/loop: no next plugin found");

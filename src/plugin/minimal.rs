@@ -49,24 +49,19 @@ impl Plugin for Minimal {
         true
     }
 
-    fn review(&self, exchange: &mut Exchange, served: Served) -> Served {
-        strip(exchange, &served);
-        served
-    }
-}
-
-fn strip(exchange: &mut Exchange, served: &Served) {
-    if served.is_err() {
-        // As in CoreDNS, the failure counts and not what was written before it.
-        exchange.discard();
-        return;
-    }
-    let (request, reply) = exchange.parts_mut();
-    if let Some(reply) = reply
-        && Kind::of(reply, request.opcode(), request.qtype()) == Kind::NoError
-    {
-        reply.keep_answer_only();
-        reply.clear_edns();
+    fn review(&self, exchange: &mut Exchange, served: &Served) {
+        if served.is_err() {
+            // As in CoreDNS, the failure counts and not what was written before it.
+            exchange.discard();
+            return;
+        }
+        let (request, reply) = exchange.parts_mut();
+        if let Some(reply) = reply
+            && Kind::of(reply, request.opcode(), request.qtype()) == Kind::NoError
+        {
+            reply.keep_answer_only();
+            reply.clear_edns();
+        }
     }
 }
 

@@ -178,12 +178,12 @@ impl Plugin for Prometheus {
         true
     }
 
-    fn review(&self, exchange: &mut Exchange, served: Served) -> Served {
+    fn review(&self, exchange: &mut Exchange, served: &Served) {
         let Some(block) = &exchange.block else {
-            return served;
+            return;
         };
         let written = exchange.reply();
-        let rcode = match (written, &served) {
+        let rcode = match (written, served) {
             (Some(reply), _) => reply.rcode(),
             (None, Ok(rcode)) => *rcode,
             (None, Err(failure)) => failure.rcode,
@@ -201,7 +201,6 @@ impl Plugin for Prometheus {
             rcode,
             seconds: clock::now().since(exchange.arrived).as_secs_f64(),
         });
-        served
     }
 }
 

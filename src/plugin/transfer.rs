@@ -175,7 +175,6 @@ impl Plugin for Transfer {
         };
         let records = next
             .plugins()
-            .iter()
             .filter_map(|plugin| plugin.transferer())
             .find_map(|source| source.transfer(request.name(), serial));
         match records {

@@ -65,7 +65,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::chain::{Exchange, Next, Plugin, Serving};
+    use crate::chain::{Chain, Exchange, Next, Plugin, Serving};
     use crate::server::Block;
     use crate::wire::{NameBuf, Rcode, Reply, Request, rtype};
 
@@ -90,7 +90,7 @@ mod tests {
     async fn a_datagram_gets_what_a_socket_would_send() {
         let block = Block {
             zones: vec!["example.org".parse::<NameBuf>().unwrap()],
-            chain: Arc::new([Arc::new(Waits) as Arc<dyn Plugin>]),
+            chain: Chain::from_iter([Arc::new(Waits) as Arc<dyn Plugin>]),
             view: None,
             debug: false,
             stacktrace: false,

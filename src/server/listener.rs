@@ -119,13 +119,13 @@ impl Listener {
                 }
             }
         }
-        let names = || {
-            let plugins = blocks.iter().flat_map(|block| block.chain.iter());
-            plugins.map(|plugin| plugin.name())
+        let any_class = {
+            let mut plugins = blocks.iter().flat_map(|block| block.chain.plugins());
+            plugins.any(|plugin| ANY_CLASS.contains(&plugin.name()))
         };
         Self {
             label: format!("dns://{address}"),
-            any_class: names().any(|name| ANY_CLASS.contains(&name)),
+            any_class,
             debug: blocks.iter().any(|block| block.debug),
             // CoreDNS goes by the last block of a listener.
             stacktrace: blocks.last().is_some_and(|block| block.stacktrace),

@@ -38,7 +38,7 @@ impl Server {
     /// One that has these addresses.
     fn at(corefile: &str, snapshot: Snapshot, local: &[&str]) -> Self {
         let plugin: Arc<dyn Plugin> = Arc::new(plugin(corefile, snapshot, local));
-        let chain: Chain = Arc::new([plugin, Arc::new(Behind)]);
+        let chain = Chain::from_iter([plugin, Arc::new(Behind)]);
         Self {
             chain,
             resolver: None,

@@ -137,7 +137,7 @@ fn run(
         script,
         asked: Mutex::default(),
     });
-    let chain: Chain = Arc::new([Arc::new(rewrite) as Arc<dyn Plugin>, backend.clone()]);
+    let chain = Chain::from_iter([Arc::new(rewrite) as Arc<dyn Plugin>, backend.clone()]);
     let client = "192.0.2.53:40212".parse().unwrap();
     let mut exchange = Exchange::new(client, "127.0.0.1:53".parse().unwrap(), Proto::Udp);
     exchange.resolver = Some(own.clone());

@@ -306,7 +306,7 @@ struct Outcome {
 
 fn run(text: &str, name: &str, qtype: u16) -> Outcome {
     let own = Rc::new(Own::default());
-    let chain: Chain = Arc::new([
+    let chain = Chain::from_iter([
         Arc::new(templates(text)) as Arc<dyn Plugin>,
         Arc::new(Behind),
     ]);

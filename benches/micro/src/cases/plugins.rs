@@ -157,7 +157,7 @@ impl Plugin for Addresses {
 }
 
 fn select() -> anyhow::Result<Case> {
-    let chain: Chain = Arc::new([Arc::new(Addresses::new(1)) as Arc<dyn Plugin>]);
+    let chain = Chain::from_iter([Arc::new(Addresses::new(1)) as Arc<dyn Plugin>]);
     let mut blocks = Vec::new();
     for zone in ["cluster.local", "in-addr.arpa", "corp.example", "."] {
         blocks.push(Block {

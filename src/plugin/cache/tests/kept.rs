@@ -425,7 +425,7 @@ fn a_failure_yields_to_an_answer_and_a_denial_does_not() {
         for (rcode, records) in [(Rcode::NOERROR, &[GOOD][..]), (denial, &[SOA])] {
             script.answers(Answer::new(rcode, records));
             run(async {
-                let rest: Chain = Arc::new([script.clone() as Arc<dyn Plugin>]);
+                let rest = Chain::from_iter([script.clone() as Arc<dyn Plugin>]);
                 Next::new(&rest).serve(&mut exchange).await.unwrap();
             });
             cache.keep(&mut exchange, &asked, false).unwrap();

@@ -37,8 +37,9 @@ async fn asked(between: Option<Arc<dyn Plugin>>, name: &str) -> usize {
     let cache = Arc::new(Cache::new(CacheSpec::default()));
     let plug: Arc<dyn Plugin> = Arc::new(Plug(cache.clone()));
     let plugins = std::iter::once(plug).chain(between).chain([live as _]);
-    let chain: Chain = plugins.collect();
-    cache.assembled(&chain);
+    let plugins: Vec<_> = plugins.collect();
+    cache.assembled(&plugins);
+    let chain = Chain::from(plugins);
     for _ in 0..2 {
         let shown = shown(&ask(&chain, name, A).await);
         assert!(

@@ -220,7 +220,7 @@ async fn a_copy_is_handed_on_whole() {
     let primary = Primary::start(&[first()]).await;
     let chain = chain(&primary, "");
     until(&chain, "a.", "192.0.2.1").await;
-    let transferer = chain[0].transferer().unwrap();
+    let transferer = chain.plugins().next().unwrap().transferer().unwrap();
     let types = |zone: &str, serial| {
         let records = transferer.transfer(name(zone).name(), serial)?;
         Some(records.map(|record| record.rtype).collect::<Vec<_>>())
