@@ -1,9 +1,10 @@
 //! A server without sockets: a datagram in, its reply out, on the thread that asks.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use super::job::Desk;
+use super::job::{Desk, Job};
 use super::listener::Local;
 use super::{ListenAddress, Plan};
 use crate::chain::Proto;
@@ -16,6 +17,8 @@ use crate::chain::Proto;
 pub struct Direct {
     local: Rc<Local>,
     desk: Rc<Desk>,
+    /// For the next datagram, as within a batch.
+    job: Cell<Option<Box<Job>>>,
     /// The address that counts as asked.
     asked: SocketAddr,
 }
@@ -29,6 +32,7 @@ impl Direct {
         Some(Self {
             local: Local::new(listener.clone()),
             desk: Desk::new(usize::MAX),
+            job: Cell::default(),
             asked: (ip, address.port).into(),
         })
     }
@@ -40,13 +44,14 @@ impl Direct {
     /// upstreams, this must run on a [`tokio::task::LocalSet`].
     pub async fn answer(&self, client: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
         reply.clear();
-        let mut job = self.desk.job();
+        let idle = self.job.take();
+        let mut job = idle.unwrap_or_else(|| self.desk.job(&self.local, Proto::Udp));
         if let Err(reject) = job.exchange.request.parse(datagram) {
-            self.desk.recycle(job);
+            self.job.set(Some(job));
             reply.extend(reject.answer(datagram).into_iter().flatten());
             return;
         }
-        job.address(&self.local, Proto::Udp, client, self.asked);
+        job.address(client, self.asked);
         let mut job = match self.desk.begin(job) {
             Ok(job) => job,
             Err(mut bench) => {
@@ -56,7 +61,8 @@ impl Direct {
             }
         };
         reply.extend_from_slice(job.exchange.finish().unwrap_or_default());
-        self.desk.recycle(job);
+        job.exchange.reset();
+        self.job.set(Some(job));
     }
 }
 

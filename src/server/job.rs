@@ -41,20 +41,11 @@ impl Job {
         })
     }
 
-    /// Fills in who asks whom, by which listener; the request is there already.
-    pub(super) fn address(
-        &mut self,
-        local: &Rc<Local>,
-        proto: Proto,
-        client: SocketAddr,
-        asked: SocketAddr,
-    ) {
-        self.exchange.proto = proto;
-        self.exchange.client = SocketAddr::new(client.ip().to_canonical(), client.port());
-        self.exchange.local = SocketAddr::new(asked.ip().to_canonical(), asked.port());
+    /// Fills in who asks whom; the request is there already.
+    pub(super) fn address(&mut self, client: SocketAddr, asked: SocketAddr) {
+        self.exchange.client = canonical(client);
+        self.exchange.local = canonical(asked);
         self.exchange.arrived = clock::now();
-        self.exchange.resolver = Some(local.clone());
-        self.local = Some(local.clone());
     }
 
     /// The finished reply and its way back.
@@ -66,6 +57,22 @@ impl Job {
         }
     }
 }
+
+/// The address without what the family of the socket added to it. It is what
+/// [`IpAddr::to_canonical`] makes, in fewer instructions.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    let SocketAddr::V6(address) = address else {
+        return address;
+    };
+    let ip = match address.ip().octets().split_last_chunk::<4>() {
+        Some((prefix, last)) if *prefix == MAPPED => Ipv4Addr::from(*last).into(),
+        _ => IpAddr::V6(*address.ip()),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The first octets of an IPv4 address as IPv6 (RFC 4291 section 2.5.5.2).
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF];
 
 /// A future that serves job after job, so that a query allocates none.
 ///
@@ -89,6 +96,7 @@ async fn work(tray: Rc<Tray>) -> Infallible {
         let mut job = next.await;
         if let Some(local) = job.local.take() {
             local.serve(&mut job.exchange).await;
+            job.local = Some(local);
         }
         tray.done.set(Some(job));
     }
@@ -137,12 +145,18 @@ impl Desk {
         })
     }
 
-    /// A job with an empty exchange.
-    pub(super) fn job(&self) -> Box<Job> {
-        self.jobs.borrow_mut().pop().unwrap_or_else(Job::new)
+    /// A job with an empty exchange, for one query after another that comes
+    /// in by a listener.
+    pub(super) fn job(&self, local: &Rc<Local>, proto: Proto) -> Box<Job> {
+        let spare = self.jobs.borrow_mut().pop();
+        let mut job = spare.unwrap_or_else(Job::new);
+        job.exchange.proto = proto;
+        job.exchange.resolver = Some(local.clone());
+        job.local = Some(local.clone());
+        job
     }
 
-    /// Takes a job back once its reply is sent.
+    /// Takes a job back once its last reply is sent.
     pub(super) fn recycle(&self, mut job: Box<Job>) {
         job.exchange.reset();
         // Neither may keep an old configuration alive.
@@ -223,11 +237,11 @@ mod tests {
     }
 
     fn asked(desk: &Desk, local: &Rc<Local>) -> Box<Job> {
-        let mut job = desk.job();
+        let mut job = desk.job(local, Proto::Tcp);
         let name: NameBuf = "example.org".parse().unwrap();
         job.exchange.request.ask(7, name.name(), rtype::A);
         let client = (Ipv4Addr::LOCALHOST, 1053).into();
-        job.address(local, Proto::Tcp, client, client);
+        job.address(client, client);
         job
     }
 

@@ -195,7 +195,7 @@ impl Connection {
     }
 
     fn answer(&mut self, message: &[u8]) {
-        let mut job = self.desk.job();
+        let mut job = self.desk.job(&self.seat.local(), Proto::Tcp);
         if let Err(reject) = job.exchange.request.parse(message) {
             self.desk.recycle(job);
             if let Some(header) = reject.answer(message) {
@@ -203,7 +203,7 @@ impl Connection {
             }
             return;
         }
-        job.address(&self.seat.local(), Proto::Tcp, self.client, self.asked);
+        job.address(self.client, self.asked);
         let transfer = matches!(job.exchange.request.qtype(), rtype::AXFR | rtype::IXFR);
         if transfer {
             job.exchange.stream = Some(self.send_late.clone());

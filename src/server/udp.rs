@@ -210,14 +210,19 @@ impl Udp {
         clock::refresh();
         let local = self.local.borrow().clone();
         let mut batch = self.buffers.batch.borrow_mut();
+        let mut job = self.desk.job(&local, Proto::Udp);
         for datagram in self.buffers.received.borrow().datagrams() {
             if let Some(count) = datagram.dropped {
                 // Both wrap at 32 bits.
                 let more = count.wrapping_sub(self.dropped.replace(count));
                 self.receive_buffer.add(more.into());
             }
-            self.answer(&datagram, &local, &mut batch);
+            job = match self.answer(&datagram, job, &mut batch) {
+                Some(job) => job,
+                None => self.desk.job(&local, Proto::Udp),
+            };
         }
+        self.desk.recycle(job);
         self.dispatch(&mut batch);
         self.buffers.settle();
     }
@@ -231,7 +236,10 @@ impl Udp {
         let mut batch = self.buffers.batch.borrow_mut();
         while let Some(left) = ledger.resume(self.inode) {
             clock::refresh();
-            self.answer(&left.datagram(), &local, &mut batch);
+            let job = self.desk.job(&local, Proto::Udp);
+            if let Some(job) = self.answer(&left.datagram(), job, &mut batch) {
+                self.desk.recycle(job);
+            }
             self.dispatch(&mut batch);
         }
     }
@@ -245,11 +253,15 @@ impl Udp {
         batch.clear();
     }
 
-    /// Adds the answer to a datagram, unless there is none or it takes longer.
-    fn answer(self: &Rc<Self>, datagram: &Datagram<'_>, local: &Rc<Local>, batch: &mut Batch) {
-        let mut job = self.desk.job();
+    /// Adds the answer to a datagram, unless there is none or it takes longer;
+    /// then it keeps the job.
+    fn answer(
+        self: &Rc<Self>,
+        datagram: &Datagram<'_>,
+        mut job: Box<Job>,
+        batch: &mut Batch,
+    ) -> Option<Box<Job>> {
         if let Err(reject) = job.exchange.request.parse(datagram.bytes) {
-            self.desk.recycle(job);
             if let Some(bytes) = reject.answer(datagram.bytes) {
                 batch.push(&Outgoing {
                     bytes: &bytes,
@@ -257,20 +269,21 @@ impl Udp {
                     from: datagram.destination,
                 });
             }
-            return;
+            return Some(job);
         }
         job.sender = datagram.sender;
         job.destination = datagram.destination;
         let asked = datagram.destination.unwrap_or_else(|| self.bound.ip());
         let asked = (asked, self.bound.port()).into();
-        job.address(local, Proto::Udp, datagram.sender, asked);
+        job.address(datagram.sender, asked);
         let client = job.exchange.client.ip();
         let mut bench = match self.desk.begin(job) {
             Ok(mut job) => {
                 if job.exchange.finish().is_some() {
                     batch.push(&job.outgoing());
                 }
-                return self.desk.recycle(job);
+                job.exchange.reset();
+                return Some(job);
             }
             Err(bench) => bench,
         };
@@ -292,6 +305,7 @@ impl Udp {
             drop(place);
         });
         self.desk.parked.attach(ticket, task.abort_handle());
+        None
     }
 
     /// Sends as much of a batch as the send buffer takes.
