@@ -135,16 +135,18 @@ impl Edns {
 
     /// Takes over another's fields and options, without allocating where the buffer suffices.
     pub fn copy_from(&mut self, other: &Self) {
-        self.options.clear();
-        self.options.extend_from_slice(&other.options);
-        let options = std::mem::take(&mut self.options);
-        *self = Self {
-            options,
-            udp_size: other.udp_size,
-            ext_rcode: other.ext_rcode,
-            version: other.version,
-            flags: other.flags,
-        };
+        let Self {
+            udp_size,
+            ext_rcode,
+            version,
+            flags,
+            ref options,
+        } = *other;
+        self.udp_size = udp_size;
+        self.ext_rcode = ext_rcode;
+        self.version = version;
+        self.flags = flags;
+        self.options.clone_from(options);
     }
 
     /// Octets of the OPT record on the wire.
@@ -154,14 +156,25 @@ impl Edns {
 
     /// Appends the OPT record.
     pub fn write(&self, out: &mut Vec<u8>) {
-        out.push(0);
-        out.extend_from_slice(&rtype::OPT.to_be_bytes());
-        out.extend_from_slice(&self.udp_size.to_be_bytes());
-        out.extend_from_slice(&[self.ext_rcode, self.version]);
-        out.extend_from_slice(&self.flags.to_be_bytes());
         let len = u16::try_from(self.options.len()).unwrap_or(u16::MAX);
-        out.extend_from_slice(&len.to_be_bytes());
-        out.extend(self.options.iter().take(usize::from(len)));
+        let [type_a, type_b] = rtype::OPT.to_be_bytes();
+        let [size_a, size_b] = self.udp_size.to_be_bytes();
+        let [flags_a, flags_b] = self.flags.to_be_bytes();
+        let [len_a, len_b] = len.to_be_bytes();
+        out.extend_from_slice(&[
+            0,
+            type_a,
+            type_b,
+            size_a,
+            size_b,
+            self.ext_rcode,
+            self.version,
+            flags_a,
+            flags_b,
+            len_a,
+            len_b,
+        ]);
+        out.extend_from_slice(self.options.get(..usize::from(len)).unwrap_or_default());
     }
 }
 

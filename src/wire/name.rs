@@ -67,6 +67,9 @@ impl<'a> Name<'a> {
     pub fn prefix_of(self, zone: Name<'_>) -> Option<&'a [u8]> {
         let cut = self.0.len().checked_sub(zone.0.len())?;
         let (prefix, rest) = self.0.split_at_checked(cut)?;
+        if zone.is_root() {
+            return Some(prefix);
+        }
         // Both are in lower case nearly always, and then this is one comparison.
         if rest != zone.0 && !rest.eq_ignore_ascii_case(zone.0) {
             return None;
@@ -181,11 +184,15 @@ pub enum NameError {
     BadEscape,
 }
 
+/// Octets that are lower-cased in one go.
+const BLOCK: usize = 16;
+
 /// A domain name in place: 255 octets, no allocation.
 #[derive(Clone)]
 pub struct NameBuf {
     len: u8,
-    octets: [u8; Name::MAX_LEN],
+    /// The name, and whatever fills its last block.
+    octets: [u8; Name::MAX_LEN.next_multiple_of(BLOCK)],
 }
 
 impl NameBuf {
@@ -193,7 +200,7 @@ impl NameBuf {
     pub fn new() -> Self {
         Self {
             len: 1,
-            octets: [0; Name::MAX_LEN],
+            octets: [0; Name::MAX_LEN.next_multiple_of(BLOCK)],
         }
     }
 
@@ -204,7 +211,7 @@ impl NameBuf {
 
     /// The octets, root label included.
     pub fn wire(&self) -> &[u8] {
-        // `len` is at most 255, the array's own length.
+        // `len` is at most 255, less than the array has.
         self.octets.get(..usize::from(self.len)).unwrap_or(&[0])
     }
 
@@ -219,11 +226,12 @@ impl NameBuf {
 
     /// Becomes a copy of `name` in lower case.
     pub fn set_lower(&mut self, name: Name<'_>) {
-        self.len = name.0.len() as u8;
-        if let Some(octets) = self.octets.get_mut(..name.0.len()) {
-            octets.copy_from_slice(name.0);
-            octets.make_ascii_lowercase();
-        }
+        self.set(name);
+        // Whole blocks: the loop over what is left of one costs as much as
+        // all blocks together.
+        let (blocks, _) = self.octets.as_chunks_mut::<BLOCK>();
+        let blocks = blocks.iter_mut().take(name.0.len().div_ceil(BLOCK));
+        blocks.for_each(|block| block.make_ascii_lowercase());
     }
 
     /// Lower-cases in place.
@@ -241,9 +249,9 @@ impl NameBuf {
         }
         let at = usize::from(self.len) - 1;
         let end = at + 1 + label.len();
-        let slot = self
-            .octets
-            .get_mut(at..=end)
+        let octets = self.octets.get_mut(..Name::MAX_LEN);
+        let slot = octets
+            .and_then(|octets| octets.get_mut(at..=end))
             .ok_or(NameError::NameTooLong)?;
         if let [len, text @ .., root] = slot {
             *len = label.len() as u8;

@@ -95,7 +95,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
+    /// The next `N` octets of the part named `what`.
+    pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
         let rest = self.message.get(self.position..).unwrap_or_default();
         let array = rest.first_chunk::<N>().ok_or(Error::MissingData(what))?;
         self.position += N;

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use smallvec::SmallVec;
 
@@ -81,7 +82,7 @@ impl Reply {
         self.live = false;
         self.names.clear();
         self.buf.clear();
-        self.buf.resize(HEADER_LEN, 0);
+        self.buf.extend_from_slice(&[0; HEADER_LEN]);
         request.write_question(&mut self.buf);
         self.question_end = self.buf.len();
     }
@@ -251,17 +252,29 @@ impl Reply {
     /// `packed` holds the addresses, 4 octets each for A, 16 for AAAA.
     pub fn push_addresses(&mut self, ttl: u32, rtype: u16, packed: &[u8]) {
         match rtype {
-            rtype::A => self.push_packed::<4, 16>(ttl, rtype, packed),
-            _ => self.push_packed::<16, 28>(ttl, rtype, packed),
+            rtype::A => self.push_octets::<4, 16>(ttl, rtype, packed.as_chunks().0.iter().copied()),
+            _ => self.push_octets::<16, 28>(ttl, rtype, packed.as_chunks().0.iter().copied()),
         }
     }
 
+    /// Appends A records of class IN that the question's name owns.
+    pub fn push_a(&mut self, ttl: u32, addresses: &[Ipv4Addr]) {
+        let octets = addresses.iter().map(Ipv4Addr::octets);
+        self.push_octets::<4, 16>(ttl, rtype::A, octets);
+    }
+
+    /// Appends AAAA records of class IN that the question's name owns.
+    pub fn push_aaaa(&mut self, ttl: u32, addresses: &[Ipv6Addr]) {
+        let octets = addresses.iter().map(Ipv6Addr::octets);
+        self.push_octets::<16, 28>(ttl, rtype::AAAA, octets);
+    }
+
     /// Appends records of `RECORD` octets for addresses of `SIZE`.
-    fn push_packed<const SIZE: usize, const RECORD: usize>(
+    fn push_octets<const SIZE: usize, const RECORD: usize>(
         &mut self,
         ttl: u32,
         rtype: u16,
-        packed: &[u8],
+        addresses: impl ExactSizeIterator<Item = [u8; SIZE]>,
     ) {
         let [name_a, name_b] = QUESTION_POINTER;
         let [type_a, type_b] = rtype.to_be_bytes();
@@ -275,12 +288,13 @@ impl Reply {
         let mut record = [0; RECORD];
         let (head, _) = record.split_at_mut(RECORD - SIZE);
         head.copy_from_slice(&fields);
-        let (addresses, _) = packed.as_chunks::<SIZE>();
+        let [answers, ..] = &mut self.counts;
+        *answers = answers.saturating_add(addresses.len().try_into().unwrap_or(u16::MAX));
+        self.buf.reserve(addresses.len() * RECORD);
         for address in addresses {
             let (_, data) = record.split_at_mut(RECORD - SIZE);
-            data.copy_from_slice(address);
+            data.copy_from_slice(&address);
             self.buf.extend_from_slice(&record);
-            self.count_one(Section::Answer);
         }
     }
 
@@ -473,7 +487,7 @@ impl Reply {
 
     /// The message as it stands, without OPT: what a cache keeps.
     pub fn wire(&mut self) -> &[u8] {
-        self.seal();
+        self.seal(0);
         &self.buf
     }
 
@@ -482,18 +496,19 @@ impl Reply {
         self.buf.len()
     }
 
-    fn seal(&mut self) {
+    /// Writes the header, with so many OPT records.
+    fn seal(&mut self, opts: u16) {
+        let [answers, authorities, additionals] = self.counts;
         let words = [
             self.id,
             self.flags | (self.rcode.0 & flags::RCODE),
             1,
-            self.counts[0],
-            self.counts[1],
-            self.counts[2],
+            answers,
+            authorities,
+            additionals.saturating_add(opts),
         ];
-        let header = self.buf.chunks_exact_mut(2).zip(words);
-        for (slot, word) in header {
-            slot.copy_from_slice(&word.to_be_bytes());
+        if let Some(header) = self.buf.first_chunk_mut::<HEADER_LEN>() {
+            header.copy_from_slice(words.map(u16::to_be_bytes).as_flattened());
         }
     }
 
@@ -514,13 +529,9 @@ impl Reply {
         if self.buf.len() > room {
             self.cut(room);
         }
-        self.seal();
+        self.seal(self.has_edns.into());
         if self.has_edns {
             self.edns.write(&mut self.buf);
-            let additional = self.counts[2].saturating_add(1).to_be_bytes();
-            if let Some(slot) = self.buf.get_mut(10..HEADER_LEN) {
-                slot.copy_from_slice(&additional);
-            }
         }
         &self.buf
     }

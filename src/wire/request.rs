@@ -89,17 +89,10 @@ impl Request {
     /// record, at most two additional ones. On an error the contents are
     /// unspecified.
     pub fn parse(&mut self, message: &[u8]) -> Result<(), Reject> {
-        let mut reader = Reader::new(message);
-        let header = reader
-            .take(HEADER_LEN, "header")
-            .map_err(|_| Reject::Silent)?;
-        let mut words = header.chunks_exact(2).map(|pair| match pair {
-            [high, low] => u16::from_be_bytes([*high, *low]),
-            _ => 0,
-        });
-        let mut word = || words.next().unwrap_or(0);
-        let (id, bits) = (word(), word());
-        let (questions, answers, authorities, additionals) = (word(), word(), word(), word());
+        let (words, _) = message.as_chunks::<2>();
+        let [id, bits, counts @ ..] = *words.first_chunk::<6>().ok_or(Reject::Silent)?;
+        let [id, bits] = [id, bits].map(u16::from_be_bytes);
+        let [questions, answers, authorities, additionals] = counts.map(u16::from_be_bytes);
         if bits & flags::QR != 0 {
             return Err(Reject::Silent);
         }
@@ -109,6 +102,7 @@ impl Request {
         if questions != 1 || answers > 1 || authorities > 1 || additionals > 2 {
             return Err(Reject::Malformed);
         }
+        let mut reader = Reader::at(message, HEADER_LEN);
         if !reader.any_left() {
             return Err(Reject::NoQuestion);
         }
@@ -355,9 +349,9 @@ impl Request {
 
     /// Appends the question with the letter case of the client.
     pub fn write_question(&self, out: &mut Vec<u8>) {
+        let kind = [self.qtype, self.qclass].map(u16::to_be_bytes);
         out.extend_from_slice(self.qname.wire());
-        out.extend_from_slice(&self.qtype.to_be_bytes());
-        out.extend_from_slice(&self.qclass.to_be_bytes());
+        out.extend_from_slice(kind.as_flattened());
     }
 }
 
