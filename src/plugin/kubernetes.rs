@@ -119,7 +119,7 @@ pub(super) struct Kubernetes {
     zones: Vec<Zone>,
     primary: NameBuf,
     fall: Vec<NameBuf>,
-    /// Those of `zones` of which no name falls through.
+    /// Those of `zones` that are closed.
     closed: Vec<NameBuf>,
     rules: Rules,
     ttl: u32,
@@ -134,6 +134,8 @@ struct Zone {
     /// The search list of a pod behind its first domain; empty where the
     /// zone is in no list, or clients are not known.
     search: Vec<NameBuf>,
+    /// No name of it falls through.
+    closed: bool,
 }
 
 /// What is left to do when the snapshot has said all it can.
@@ -155,6 +157,12 @@ impl Kubernetes {
                 .iter()
                 .any(|multi| zone.name().is_under(multi.name()))
         };
+        let closed = |zone: &NameBuf| {
+            let overlap = |fall: &NameBuf| {
+                fall.name().is_under(zone.name()) || zone.name().is_under(fall.name())
+            };
+            !options.fall.iter().any(overlap)
+        };
         let mut zones: Vec<Zone> = options
             .zones
             .iter()
@@ -162,18 +170,13 @@ impl Kubernetes {
                 name: name.clone(),
                 multicluster: multicluster(name),
                 search: Vec::new(),
+                closed: closed(name),
             })
             .collect();
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.name.wire().len()));
-        let falls = |zone: &NameBuf| {
-            let overlap = |fall: &NameBuf| {
-                fall.name().is_under(zone.name()) || zone.name().is_under(fall.name())
-            };
-            options.fall.iter().any(overlap)
-        };
-        let closed = options.zones.iter().filter(|zone| !falls(zone));
+        let live = options.zones.iter().filter(|zone| closed(zone));
         Self {
-            closed: closed.cloned().collect(),
+            closed: live.cloned().collect(),
             zones,
             primary: options.primary.clone(),
             fall: options.fall.clone(),
@@ -233,7 +236,9 @@ impl Kubernetes {
             match find(&asking, reply) {
                 Outcome::Answered => {}
                 Outcome::NoData => asking.push_soa(reply, Section::Authority),
-                Outcome::NoName if self.falls(request.name()) => return Step::PassOn,
+                Outcome::NoName if !zone.closed && self.falls(request.name()) => {
+                    return Step::PassOn;
+                }
                 Outcome::NoName => {
                     let known = snapshot.synced() || snapshot.stale();
                     reply.set_rcode(if known {

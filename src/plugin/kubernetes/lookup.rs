@@ -60,6 +60,17 @@ pub(super) enum Found<'s, 'q> {
     Pod(IpAddr, usize),
 }
 
+impl<'s> Found<'s, '_> {
+    /// The service whose addresses are all that the name stands for.
+    pub(super) fn whole(&self) -> Option<&'s Entry> {
+        match self {
+            Self::Cluster { entry, .. } => Some(entry),
+            Self::Endpoints(endpoints) if endpoints.is_whole() => Some(endpoints.entry),
+            _ => None,
+        }
+    }
+}
+
 /// Finds what `asked` stands for. The name must not lie in a reverse zone.
 pub(super) fn find<'s, 'q>(
     rules: &Rules,

@@ -65,40 +65,37 @@ pub(super) struct Dialect {
     pub(super) zonal: bool,
 }
 
-/// How many labels from the right have a meaning of their own.
-const KEPT: usize = 5;
-
 impl<'q> Asked<'q> {
     /// Reads the labels in front of the zone, in wire form without a root label.
     pub(super) fn parse(prefix: &'q [u8], dialect: Dialect) -> Result<Self, Invalid> {
         let mut asked = Self::default();
-        let [
-            mut second,
-            mut first,
-            mut service,
-            mut namespace,
-            mut subtree,
-        ] = [&[][..]; KEPT];
-        let mut count = 0;
-        for label in Labels(prefix) {
-            (second, first, service, namespace, subtree) =
-                (first, service, namespace, subtree, label);
+        // Where the last eight labels begin, each in an octet, the last one
+        // lowest: no name is longer than an octet can tell.
+        let (mut starts, mut count, mut at) = (0u64, 0, 0);
+        while let Some(len) = prefix.get(at) {
+            starts = starts << 8 | at as u64;
             count += 1;
+            at += 1 + usize::from(*len);
         }
-        let last = [second, first, service, namespace, subtree];
-        let subtree = match (count, subtree) {
+        let start = |behind: u32| usize::from((starts >> (8 * behind)) as u8);
+        let label = |behind: u32| match behind < count {
+            true => label_at(prefix, start(behind)),
+            false => &[],
+        };
+        let subtree = match (count, label(0)) {
             (0, _) | (1, b"svc" | b"pod") => return Ok(asked),
             (_, b"svc") => Subtree::Services,
             (_, b"pod") => Subtree::Pods,
             _ => return Err(Invalid),
         };
         asked.subtree = Some(subtree);
-        asked.namespace = namespace;
-        asked.service = service;
+        asked.namespace = label(1);
+        asked.service = label(2);
         match count {
             ..=3 => {}
-            4 => asked.endpoint = first,
+            4 => asked.endpoint = label(3),
             5 => {
+                let (first, second) = (label(3), label(4));
                 let port_like = first.starts_with(b"_") || second.starts_with(b"_");
                 if dialect.multicluster && !port_like {
                     asked.cluster = first;
@@ -110,17 +107,15 @@ impl<'q> Asked<'q> {
             }
             _ => {
                 let defined = dialect.zonal && !dialect.multicluster;
-                if !defined || first != b"_zone" || subtree != Subtree::Services {
+                if !defined || label(3) != b"_zone" || subtree != Subtree::Services {
                     return Err(Invalid);
                 }
-                asked.prefer = match second {
+                asked.prefer = match label(4) {
                     b"pin" => false,
                     b"prefer" => true,
                     _ => return Err(Invalid),
                 };
-                let right: usize = last.iter().map(|label| label.len() + 1).sum();
-                let zone = prefix.len().checked_sub(right);
-                asked.zone = zone.and_then(|end| prefix.get(..end)).ok_or(Invalid)?;
+                asked.zone = prefix.get(..start(4)).ok_or(Invalid)?;
             }
         }
         Ok(asked)
@@ -148,6 +143,13 @@ impl<'q> Iterator for Labels<'q> {
         self.0 = rest;
         (len != 0).then_some(label)
     }
+}
+
+/// The label that begins at an offset.
+fn label_at(labels: &[u8], start: usize) -> &[u8] {
+    let label = labels.get(start..).and_then(<[u8]>::split_first);
+    let label = label.and_then(|(len, rest)| rest.get(..usize::from(*len)));
+    label.unwrap_or_default()
 }
 
 fn without_underscore(label: &[u8]) -> &[u8] {

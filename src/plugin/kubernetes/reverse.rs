@@ -11,14 +11,14 @@ use crate::wire::{Name, NameBuf};
 
 /// Whether a name lies below `in-addr.arpa` or `ip6.arpa`.
 pub(super) fn is_reverse(zone: Name<'_>) -> bool {
+    // Arrays and not slices: then each is compared in a few instructions.
     let wire = zone.wire();
-    [V4, V6]
-        .iter()
-        .any(|tree| wire.len() > tree.len() && wire.ends_with(tree))
+    (wire.len() > V4.len() && wire.last_chunk() == Some(V4))
+        || (wire.len() > V6.len() && wire.last_chunk() == Some(V6))
 }
 
-const V4: &[u8] = b"\x07in-addr\x04arpa\0";
-const V6: &[u8] = b"\x03ip6\x04arpa\0";
+const V4: &[u8; 14] = b"\x07in-addr\x04arpa\0";
+const V6: &[u8; 10] = b"\x03ip6\x04arpa\0";
 
 /// Labels of a whole IPv6 address.
 const NIBBLES: usize = 32;

@@ -3,8 +3,8 @@
 use crate::wire::{HEADER_LEN, Name, NameBuf, RData, Record, Reply, Section, class, rtype};
 
 /// The first labels of the SOA's names, in wire form.
-const MNAME: &[u8] = b"\x02ns\x03dns";
-const RNAME: &[u8] = b"\x0ahostmaster";
+const MNAME: &[u8; 7] = b"\x02ns\x03dns";
+const RNAME: &[u8; 11] = b"\x0ahostmaster";
 /// The longest that an SOA's TTL gets, in seconds.
 const MAX_TTL: u32 = 300;
 /// Refresh, retry and expire, in seconds.
@@ -24,31 +24,15 @@ pub(super) fn push(
     ttl: u32,
     serial: u32,
 ) {
-    let mut record = Octets {
-        octets: [0; MAX_LEN],
-        len: 0,
-    };
-    let at = [
-        0xC0 | ((HEADER_LEN + cut) >> 8) as u8,
-        (HEADER_LEN + cut) as u8,
-    ];
     // The root is one octet; a pointer to it would be two.
-    let zone: &[u8] = if zone.is_root() { &[0] } else { &at };
-    let len = (MNAME.len() + RNAME.len() + 2 * zone.len() + 20) as u16;
-    record.push(zone);
-    record.push(&rtype::SOA.to_be_bytes());
-    record.push(&class::IN.to_be_bytes());
-    record.push(&ttl.min(MAX_TTL).to_be_bytes());
-    record.push(&len.to_be_bytes());
-    record.push(MNAME);
-    record.push(zone);
-    record.push(RNAME);
-    record.push(zone);
-    record.push(&serial.to_be_bytes());
-    for timer in TIMERS {
-        record.push(&timer.to_be_bytes());
-    }
-    record.push(&ttl.to_be_bytes());
+    let record = match zone.is_root() {
+        true => Octets::of([0], ttl, serial),
+        false => Octets::of(
+            (0xC000 | (HEADER_LEN + cut) as u16).to_be_bytes(),
+            ttl,
+            serial,
+        ),
+    };
     reply.push_wire(section, record.octets.get(..record.len).unwrap_or_default());
 }
 
@@ -82,12 +66,38 @@ struct Octets {
 }
 
 impl Octets {
-    fn push(&mut self, octets: &[u8]) {
-        let end = self.len + octets.len();
+    /// The record, with the zone's name as it stands in it three times. The
+    /// length of each part is known when this is compiled, so it takes few
+    /// instructions.
+    fn of<const LEN: usize>(zone: [u8; LEN], ttl: u32, serial: u32) -> Self {
+        let mut record = Self {
+            octets: [0; MAX_LEN],
+            len: 0,
+        };
+        let len = (MNAME.len() + RNAME.len() + 2 * LEN + 20) as u16;
+        record.push(zone);
+        record.push(rtype::SOA.to_be_bytes());
+        record.push(class::IN.to_be_bytes());
+        record.push(ttl.min(MAX_TTL).to_be_bytes());
+        record.push(len.to_be_bytes());
+        record.push(*MNAME);
+        record.push(zone);
+        record.push(*RNAME);
+        record.push(zone);
+        let [refresh, retry, expire] = TIMERS;
+        for number in [serial, refresh, retry, expire, ttl] {
+            record.push(number.to_be_bytes());
+        }
+        record
+    }
+
+    #[inline]
+    fn push<const LEN: usize>(&mut self, octets: [u8; LEN]) {
         // All that is pushed fits: MAX_LEN is the sum of the parts.
-        if let Some(slot) = self.octets.get_mut(self.len..end) {
-            slot.copy_from_slice(octets);
-            self.len = end;
+        let rest = self.octets.get_mut(self.len..);
+        if let Some(slot) = rest.and_then(<[u8]>::first_chunk_mut) {
+            *slot = octets;
+            self.len += LEN;
         }
     }
 }
