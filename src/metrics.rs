@@ -123,47 +123,64 @@ pub struct Histogram {
     rows: Arc<[Row]>,
 }
 
-#[derive(Debug)]
+/// Bounds that a histogram has at most.
+const MOST_BOUNDS: usize = 20;
+
+#[derive(Debug, Default)]
 #[repr(align(128))]
 struct Row {
-    buckets: Box<[AtomicU64]>,
     /// The bits of an f64.
     sum: AtomicU64,
+    /// The last one that is used has what is above all bounds.
+    buckets: [AtomicU64; MOST_BOUNDS + 1],
+}
+
+impl Row {
+    /// Adds to cells that this thread alone writes.
+    fn add(&self, index: usize, value: f64) {
+        if let Some(bucket) = self.buckets.get(index) {
+            bump(bucket, 1);
+            let sum = f64::from_bits(self.sum.load(Ordering::Relaxed)) + value;
+            self.sum.store(sum.to_bits(), Ordering::Relaxed);
+        }
+    }
 }
 
 impl Histogram {
     fn new(bounds: &'static [f64]) -> Self {
-        let row = |_| Row {
-            buckets: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
-            sum: AtomicU64::new(0),
-        };
+        assert!(bounds.len() <= MOST_BOUNDS, "{} bounds", bounds.len());
         Self {
             bounds,
-            rows: (0..CELLS.load(Ordering::Relaxed)).map(row).collect(),
+            rows: (0..CELLS.load(Ordering::Relaxed))
+                .map(|_| Row::default())
+                .collect(),
         }
     }
 
     /// Counts one observation, in the unit of the buckets.
     pub fn observe(&self, value: f64) {
-        let worker = WORKER.with(Cell::get);
-        let row = self.rows.get(worker).or_else(|| self.rows.first());
         // From the front: most observations are small.
         let above = self.bounds.iter().position(|bound| value <= *bound);
         let index = above.unwrap_or(self.bounds.len());
+        let worker = WORKER.with(Cell::get);
+        match self.rows.get(worker) {
+            Some(row) if worker != 0 => row.add(index, value),
+            _ => self.share(index, value),
+        }
+    }
+
+    /// Counts an observation of somebody who is not a worker.
+    #[cold]
+    fn share(&self, index: usize, value: f64) {
+        let row = self.rows.first();
         let Some((row, bucket)) = row.and_then(|row| Some((row, row.buckets.get(index)?))) else {
             return;
         };
-        if worker != 0 {
-            bump(bucket, 1);
-            let sum = f64::from_bits(row.sum.load(Ordering::Relaxed)) + value;
-            row.sum.store(sum.to_bits(), Ordering::Relaxed);
-        } else {
-            bucket.fetch_add(1, Ordering::Relaxed);
-            let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
-            let _ = row
-                .sum
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-        }
+        bucket.fetch_add(1, Ordering::Relaxed);
+        let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
+        let _ = row
+            .sum
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// How many observations there were.

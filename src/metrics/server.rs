@@ -167,27 +167,23 @@ impl ZoneSeries {
             .requests
             .get(stream)
             .and_then(|by| by.get(six)?.get(kind));
-        if let Some(requests) = requests {
-            requests.get_or_init(|| self.new_requests(report)).inc();
+        if let Some(cell) = requests {
+            kept(cell, || self.new_requests(report)).inc();
         }
         if report.dnssec_ok {
-            let new = || DO_REQUESTS.with(&self.labels());
-            self.do_requests.get_or_init(new).inc();
+            kept(&self.do_requests, || DO_REQUESTS.with(&self.labels())).inc();
         }
-        let new = || DURATIONS.with(&self.labels());
-        self.duration.get_or_init(new).observe(report.seconds);
-        for (cells, family, size) in [
-            (&self.request_sizes, &REQUEST_SIZES, report.request_size),
-            (&self.response_sizes, &RESPONSE_SIZES, report.response_size),
-        ] {
+        kept(&self.duration, || DURATIONS.with(&self.labels())).observe(report.seconds);
+        let observe = |cells: &[OnceCell<Histogram>; 2], family, size: usize| {
             if let Some(cell) = cells.get(stream) {
-                let [server, zone, view] = self.labels();
-                let new = || family.with(&[server, zone, view, report.proto.as_str()]);
-                cell.get_or_init(new).observe(size as f64);
+                // No message is too long for 32 bits.
+                kept(cell, || self.new_sizes(family, report.proto)).observe(f64::from(size as u32));
             }
-        }
+        };
+        observe(&self.request_sizes, &REQUEST_SIZES, report.request_size);
+        observe(&self.response_sizes, &RESPONSE_SIZES, report.response_size);
         match self.responses.get(usize::from(report.rcode.0)) {
-            Some(cell) => cell.get_or_init(|| self.new_responses(report.rcode)).inc(),
+            Some(cell) => kept(cell, || self.new_responses(report.rcode)).inc(),
             None => self.new_responses(report.rcode).inc(),
         }
     }
@@ -196,7 +192,6 @@ impl ZoneSeries {
         self.labels.each_ref().map(String::as_str)
     }
 
-    #[cold]
     fn new_requests(&self, report: &Report) -> Counter {
         let [server, zone, view] = self.labels();
         let proto = report.proto.as_str();
@@ -206,11 +201,28 @@ impl ZoneSeries {
         REQUESTS.with(&[server, zone, view, proto, family, name.unwrap_or("other")])
     }
 
-    #[cold]
+    fn new_sizes(&self, family: &LazyLock<Family<Histogram>>, proto: Proto) -> Histogram {
+        let [server, zone, view] = self.labels();
+        family.with(&[server, zone, view, proto.as_str()])
+    }
+
     fn new_responses(&self, rcode: Rcode) -> Counter {
         let [server, zone, view] = self.labels();
         let number = rcode.0.to_string();
         let name = rcode.mnemonic().unwrap_or(&number);
         RESPONSES.with(&[server, zone, view, name, &self.plugin])
+    }
+}
+
+/// What is in the cell. `OnceCell::get_or_init` readies its closure before it
+/// looks, which costs as much as counting does.
+fn kept<T>(cell: &OnceCell<T>, make: impl FnOnce() -> T) -> &T {
+    #[cold]
+    fn fill<T>(cell: &OnceCell<T>, make: impl FnOnce() -> T) -> &T {
+        cell.get_or_init(make)
+    }
+    match cell.get() {
+        Some(value) => value,
+        None => fill(cell, make),
     }
 }
