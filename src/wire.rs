@@ -20,7 +20,7 @@ pub use name::{Name, NameBuf, NameError};
 pub use reader::{Error, Reader};
 pub(crate) use record::views as records;
 pub use record::{RData, Record, RecordView, Section};
-pub use reply::{Owner, Reply, Stored};
+pub use reply::{Owner, Packed, Reply, Stored};
 pub use request::{Reject, Request};
 
 /// A response code (RFC 1035 section 4.1.1, RFC 6895), the extended ones included.

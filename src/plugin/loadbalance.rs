@@ -30,7 +30,7 @@ use self::weights::Weights;
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{Exchange, Plugin, Served};
 use crate::cidr;
-use crate::wire::{Rcode, RecordView, Reply, Section, rtype};
+use crate::wire::{Packed, Rcode, RecordView, Reply, Section, rtype};
 
 mod weights;
 
@@ -161,7 +161,9 @@ impl Loadbalance {
         match &self.weights {
             None => {
                 for section in [Section::Answer, Section::Authority, Section::Additional] {
-                    shuffle(reply, section);
+                    if reply.count(section) > 1 {
+                        shuffle(reply, section);
+                    }
                 }
             }
             Some(weights) if matches!(qtype, rtype::A | rtype::AAAA | rtype::SRV) => {
@@ -218,17 +220,11 @@ fn ranked(reply: &Reply, section: Section) -> (Order, [Range<usize>; 2]) {
 }
 
 fn shuffle(reply: &mut Reply, section: Section) {
-    let count = reply.count(section);
-    if count < 2 {
-        return;
-    }
-    if let Some((octets, size)) = reply.packed_addresses(section) {
-        RANDOM.with_borrow_mut(|random| {
-            for last in (1..count).rev() {
-                swap(octets, size, random.usize(..=last), last);
-            }
+    if let Some(packed) = reply.packed_addresses(section) {
+        return RANDOM.with_borrow_mut(|random| match packed {
+            Packed::A(records) => random.shuffle(records),
+            Packed::Aaaa(records) => random.shuffle(records),
         });
-        return;
     }
     let (mut order, ranges) = ranked(reply, section);
     RANDOM.with_borrow_mut(|random| {
@@ -239,17 +235,6 @@ fn shuffle(reply: &mut Reply, section: Section) {
         }
     });
     reply.reorder(section, &order);
-}
-
-/// Swaps two records of `size` octets each.
-fn swap(octets: &mut [u8], size: usize, front: usize, back: usize) {
-    if front < back
-        && let Some((before, behind)) = octets.split_at_mut_checked(back * size)
-        && let Some(front) = before.get_mut(front * size..(front + 1) * size)
-        && let Some(back) = behind.get_mut(..size)
-    {
-        front.swap_with_slice(back);
-    }
 }
 
 fn put_heavy_first(reply: &mut Reply, section: Section, weights: &Weights) {

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 mod order;
 mod stored;
 
+pub use order::Packed;
 pub use stored::Stored;
 
 use super::{

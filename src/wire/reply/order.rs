@@ -8,6 +8,37 @@ use crate::wire::{Record, Section, rtype};
 /// Octets of an address record in front of its address, its owner a pointer.
 const ADDRESS_HEAD: usize = 12;
 
+/// Address records with pointers for owners, one behind the other.
+#[derive(Debug)]
+pub enum Packed<'a> {
+    /// Of type A.
+    A(&'a mut [[u8; ADDRESS_HEAD + 4]]),
+    /// Of type AAAA.
+    Aaaa(&'a mut [[u8; ADDRESS_HEAD + 16]]),
+}
+
+/// The first `count` records, if all are of this type and length and have
+/// pointers for owners.
+fn alike<const LEN: usize>(
+    octets: &mut [u8],
+    count: usize,
+    rtype: u16,
+) -> Option<&mut [[u8; LEN]]> {
+    let (records, _) = octets.as_chunks_mut::<LEN>();
+    let records = records.get_mut(..count)?;
+    let kind = rtype.to_be_bytes();
+    let data = ((LEN - ADDRESS_HEAD) as u16).to_be_bytes();
+    // A record that looks like this is LEN octets long, so behind it begins
+    // the next.
+    let fits = |record: &[u8; LEN]| match record.first_chunk() {
+        Some(&[owner, _, kind_a, kind_b, _, _, _, _, _, _, data_a, data_b]) => {
+            owner & 0xC0 == 0xC0 && [kind_a, kind_b] == kind && [data_a, data_b] == data
+        }
+        None => false,
+    };
+    records.iter().all(fits).then_some(records)
+}
+
 impl Reply {
     /// Puts the records of a section into another order: `order` names, for
     /// each place, the record that shall stand there, by its present index.
@@ -33,32 +64,24 @@ impl Reply {
         }
     }
 
-    /// The octets of a section that is nothing but address records of one
-    /// type with pointers for owners, and the octets of each record: they may
-    /// change places. `None` for any other section.
-    pub fn packed_addresses(&mut self, section: Section) -> Option<(&mut [u8], usize)> {
+    /// The records of a section that is nothing but address records of one
+    /// type with pointers for owners: they may change places. `None` for any
+    /// other section.
+    pub fn packed_addresses(&mut self, section: Section) -> Option<Packed<'_>> {
         let start = match section {
             Section::Answer => self.question_end,
             _ => self.section(section).next()?.range().start,
         };
-        let kind = self.buf.get(start + 2..start + 4)?;
-        let kind: [u8; 2] = kind.try_into().ok()?;
-        let data: u16 = match u16::from_be_bytes(kind) {
-            rtype::A => 4,
-            rtype::AAAA => 16,
-            _ => return None,
+        let count = self.count(section);
+        let octets = self.buf.get_mut(start..)?;
+        let &[_, _, kind_a, kind_b, ..] = &*octets else {
+            return None;
         };
-        let size = ADDRESS_HEAD + usize::from(data);
-        let end = start + size * self.count(section);
-        let octets = self.buf.get_mut(start..end)?;
-        // A record that looks like this is `size` octets long, so behind it
-        // begins the next.
-        let alike = octets.chunks_exact(size).all(|record| {
-            record.first().is_some_and(|owner| owner & 0xC0 == 0xC0)
-                && record.get(2..4) == Some(&kind)
-                && record.get(10..12) == Some(&data.to_be_bytes())
-        });
-        alike.then_some((octets, size))
+        match u16::from_be_bytes([kind_a, kind_b]) {
+            rtype::A => alike(octets, count, rtype::A).map(Packed::A),
+            rtype::AAAA => alike(octets, count, rtype::AAAA).map(Packed::Aaaa),
+            _ => None,
+        }
     }
 
     /// Moves octets, if nothing can point into those that move.
@@ -139,9 +162,9 @@ mod tests {
         let cname = RData::Cname(own.name());
         for (records, packed) in [
             (&[][..], None),
-            (&[(Owner::Question, four)][..], Some((16, 16))),
-            (&[(Owner::Question, four); 3], Some((48, 16))),
-            (&[(Owner::Question, six); 2], Some((56, 28))),
+            (&[(Owner::Question, four)][..], Some((1, 16))),
+            (&[(Owner::Question, four); 3], Some((3, 16))),
+            (&[(Owner::Question, six); 2], Some((2, 28))),
             (&[(Owner::Question, four), (Owner::Question, six)], None),
             (&[(Owner::Question, cname), (Owner::Question, four)], None),
             (&[(Owner::Name(own.name()), four)], None),
@@ -152,11 +175,11 @@ mod tests {
                 reply.push(Section::Answer, *owner, 5, rdata);
             }
             let found = reply.packed_addresses(Section::Answer);
-            assert_eq!(
-                found.map(|(run, size)| (run.len(), size)),
-                packed,
-                "{records:?}"
-            );
+            let found = found.map(|found| match found {
+                Packed::A(records) => (records.len(), 16),
+                Packed::Aaaa(records) => (records.len(), 28),
+            });
+            assert_eq!(found, packed, "{records:?}");
         }
     }
 
