@@ -39,7 +39,7 @@ fn run(command: Command, program: &str) -> anyhow::Result<u8> {
         Command::Help => eprint!("{}", cli::usage(program)),
         Command::Check(options) => print!("{}", app::check(&options)?),
         Command::Serve(options) => {
-            telemetry::init().context("cannot start a thread")?;
+            telemetry::init(telemetry::LINES).context("cannot start a thread")?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(CONTROL_THREADS)
                 .thread_name("control")

@@ -31,8 +31,8 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::metrics::{Counter, Family};
 
-/// Lines that may wait for the writer.
-const QUEUE: usize = 8192;
+/// Lines that may wait for the writer, in a server.
+pub const LINES: usize = 8192;
 /// How long the end of the process may wait for lines to be written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -55,13 +55,14 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// Sends the events of this process to standard output from now on.
+/// Sends the events of this process to standard output from now on, where at
+/// most this many `lines` may wait for the writer.
 ///
 /// # Errors
 ///
 /// Where the writer's thread cannot be started.
-pub fn init() -> io::Result<()> {
-    let (sender, receiver) = sync_channel(QUEUE);
+pub fn init(lines: usize) -> io::Result<()> {
+    let (sender, receiver) = sync_channel(lines);
     thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || write(&receiver))?;
@@ -119,7 +120,7 @@ fn write(messages: &Receiver<Message>) {
     while let Ok(message) = messages.recv() {
         take(message);
         // What came meanwhile is written with it.
-        messages.try_iter().take(QUEUE).for_each(&mut take);
+        messages.try_iter().take(LINES).for_each(&mut take);
         take(Message::Flush(sync_channel(1).0));
     }
 }
