@@ -69,12 +69,27 @@ struct Pending {
     question: Vec<u8>,
 }
 
+type Run = Box<dyn FnOnce() -> anyhow::Result<()> + Send>;
+
 type Waiting = Arc<Mutex<HashMap<(usize, u16), Pending>>>;
 
 impl Load {
     /// Sends `rate` queries a second from a namespace to a server.
     #[must_use]
     pub fn start(from: &Netns, server: SocketAddr, rate: u32) -> Self {
+        Self::on(|run| from.thread(run), server, rate)
+    }
+
+    /// The same from where the test itself runs.
+    #[must_use]
+    pub fn here(server: SocketAddr, rate: u32) -> Self {
+        Self::on(std::thread::spawn, server, rate)
+    }
+
+    fn on<F>(start: F, server: SocketAddr, rate: u32) -> Self
+    where
+        F: FnOnce(Run) -> JoinHandle<anyhow::Result<()>>,
+    {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             sent: AtomicU64::new(0),
@@ -82,7 +97,7 @@ impl Load {
             tally: Mutex::default(),
         });
         let theirs = Arc::clone(&shared);
-        let thread = from.thread(move || run(server, rate, &theirs));
+        let thread = start(Box::new(move || run(server, rate, &theirs)));
         Self {
             shared,
             thread: Some(thread),
