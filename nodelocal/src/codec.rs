@@ -82,11 +82,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// All that is left.
-    pub(crate) fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
-    }
-
     /// Nothing may be left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         match self.0 {

@@ -27,6 +27,7 @@ use rustix::net::{
 };
 use tokio::net::UnixListener;
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::channel::{Channel, MAX_DESCRIPTORS, Parcel};
 use crate::codec::Malformed;
@@ -36,6 +37,8 @@ pub use word::{Refusal, Word};
 
 /// What a peer may take for its next message, until everything is handed over.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two callers, after one was refused.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Messages full of sockets that are taken; more than are ever kept.
 const PARTS: usize = 64;
 /// Successors that may wait to be accepted.
@@ -92,17 +95,15 @@ pub struct Estate {
     pub warm: Option<OwnedFd>,
     /// The listener of the hand-over itself.
     pub listener: Option<OwnedFd>,
-    /// What is ours of interface and rules.
-    pub state: Vec<u8>,
 }
 
-/// Says one word.
+/// Says one word, without waiting.
 ///
 /// # Errors
 ///
-/// Where the peer is gone.
-pub async fn say(channel: &Channel, word: &Word, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    channel.send(&word.encode(), descriptors).await
+/// Where the peer is gone, or does not listen.
+pub fn say(channel: &Channel, word: &Word, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    channel.send_now(&word.encode(), descriptors)
 }
 
 /// The next word of the peer; `None` when it is gone.
@@ -125,15 +126,15 @@ pub async fn hear(channel: &Channel) -> io::Result<Option<(Word, Vec<OwnedFd>)>>
 ///
 /// # Errors
 ///
-/// Where it is gone.
-pub async fn settle(channel: &Channel, keys: &[Key]) -> io::Result<()> {
+/// As [`say`].
+pub fn settle(channel: &Channel, keys: &[Key]) -> io::Result<()> {
     let mut parts = keys.chunks(MAX_DESCRIPTORS).peekable();
     loop {
         let word = Word::Settled {
             keys: parts.next().unwrap_or_default().to_vec(),
             last: parts.peek().is_none(),
         };
-        say(channel, &word, &[]).await?;
+        say(channel, &word, &[])?;
         if parts.peek().is_none() {
             return Ok(());
         }
@@ -150,16 +151,16 @@ pub async fn give(channel: &Channel, estate: &Estate) -> io::Result<()> {
         for part in estate.sockets.chunks(MAX_DESCRIPTORS) {
             let keys = part.iter().map(|(key, _)| *key).collect();
             let sockets: Vec<_> = part.iter().map(|(_, socket)| socket.as_fd()).collect();
-            say(channel, &Word::Sockets(keys), &sockets).await?;
+            let word = Word::Sockets(keys).encode();
+            channel.send(&word, &sockets).await?;
         }
         let rest = Word::Rest {
             warm: estate.warm.is_some(),
             listener: estate.listener.is_some(),
-            state: estate.state.clone(),
         };
         let files = estate.warm.iter().chain(&estate.listener);
         let files: Vec<_> = files.map(AsFd::as_fd).collect();
-        say(channel, &rest, &files).await
+        channel.send(&rest.encode(), &files).await
     };
     timeout(PATIENCE, give).await?
 }
@@ -208,7 +209,7 @@ pub async fn take(path: &Path) -> Result<Option<(Channel, Estate)>, TakeError> {
         }),
         Ok(Ok(Some(heard))) => Ok(heard),
     };
-    say(&channel, &Word::Hello, &[]).await.map_err(system)?;
+    say(&channel, &Word::Hello, &[]).map_err(system)?;
     if next().await?.0 != Word::Hello {
         return Err(protocol("it does not say hello"));
     }
@@ -216,18 +217,10 @@ pub async fn take(path: &Path) -> Result<Option<(Channel, Estate)>, TakeError> {
     for _ in 0..PARTS {
         match next().await? {
             (Word::Sockets(keys), sockets) => estate.sockets.extend(keys.into_iter().zip(sockets)),
-            (
-                Word::Rest {
-                    warm,
-                    listener,
-                    state,
-                },
-                files,
-            ) => {
+            (Word::Rest { warm, listener }, files) => {
                 let mut files = files.into_iter();
                 estate.warm = files.next_if(warm);
                 estate.listener = files.next_if(listener);
-                estate.state = state;
                 return Ok(Some((channel, estate)));
             }
             _ => break,
@@ -302,9 +295,15 @@ impl Listener {
                 ));
             }
         }
-        say(&channel, &Word::Hello, &[]).await?;
+        say(&channel, &Word::Hello, &[])?;
         Ok(channel)
     }
+}
+
+/// Says what was wrong with a caller; lets some time pass, lest it be said too often.
+pub(crate) async fn accept_failed(error: &io::Error) {
+    warn!("Hand-over: {error}");
+    tokio::time::sleep(PAUSE).await;
 }
 
 /// Takes the path away, if it is still the socket that `listener` serves.
@@ -370,7 +369,6 @@ mod tests {
             sockets: sockets.collect(),
             warm: Some(tempfile::tempfile().unwrap().into()),
             listener: Some(copy),
-            state: b"ours".to_vec(),
         };
         let old = tokio::spawn(async move {
             let channel = listener.accept().await.unwrap();
@@ -392,8 +390,7 @@ mod tests {
         let taken: Vec<Key> = estate.sockets.iter().map(|(key, _)| *key).collect();
         assert_eq!(taken, keys(150));
         assert!(estate.warm.is_some() && estate.listener.is_some());
-        assert_eq!(estate.state, b"ours");
-        settle(&channel, &taken).await.unwrap();
+        settle(&channel, &taken).unwrap();
         drop(channel);
         assert_eq!(old.await.unwrap(), (taken, true));
     }

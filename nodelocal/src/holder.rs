@@ -108,10 +108,21 @@ impl Holder {
         self.sockets.retain(|key, _| keys.contains(key));
     }
 
-    /// What is kept.
-    pub fn sockets(&self) -> impl Iterator<Item = (Key, BorrowedFd<'_>)> {
+    /// Which are kept.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.sockets.keys().copied()
+    }
+
+    /// Copies of what is kept.
+    ///
+    /// # Errors
+    ///
+    /// The system's, for lack of descriptors.
+    pub fn copies(&self) -> io::Result<Vec<(Key, OwnedFd)>> {
         let sockets = self.sockets.iter();
-        sockets.map(|(key, held)| (*key, held.socket.as_fd()))
+        sockets
+            .map(|(key, held)| Ok((*key, held.socket.try_clone()?)))
+            .collect()
     }
 
     fn workers_own(&mut self) -> impl Iterator<Item = &mut Held> {
@@ -136,15 +147,22 @@ fn bind(key: Key) -> io::Result<(OwnedFd, SocketAddr)> {
     }
 }
 
+/// Where a socket is bound.
+///
+/// # Errors
+///
+/// What is no socket, or no internet one.
+pub(crate) fn address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    Ok(rustix::net::getsockname(socket)?.try_into()?)
+}
+
 /// Whether a socket is bound where the key says and listens if it must.
 fn is(key: &Key, socket: BorrowedFd<'_>) -> bool {
-    let bound = rustix::net::getsockname(socket).ok();
-    let bound = bound.and_then(|address| SocketAddr::try_from(address).ok());
     let (kind, listening) = match key.kind {
         Kind::Udp => (SocketType::DGRAM, false),
         Kind::Tcp | Kind::Http | Kind::Status => (SocketType::STREAM, true),
     };
-    bound == Some(key.address)
+    address(socket).is_ok_and(|bound| bound == key.address)
         && socket_type(socket) == Ok(kind)
         && socket_acceptconn(socket) == Ok(listening)
 }
@@ -164,7 +182,7 @@ mod tests {
     }
 
     fn keys(holder: &Holder) -> Vec<Key> {
-        holder.sockets().map(|(key, _)| key).collect()
+        holder.keys().collect()
     }
 
     #[test]

@@ -3,16 +3,22 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod child;
 mod codec;
 pub mod command;
 pub mod control;
 pub mod errors;
+mod files;
 pub mod firewall;
 pub mod flags;
 pub mod handover;
 pub mod holder;
 pub mod interface;
 pub mod kube_dns;
+mod node;
 pub mod restarts;
 pub mod setup;
+pub mod status;
+pub mod supervisor;
 pub mod template;
+pub mod worker;

@@ -7,8 +7,6 @@ use crate::holder::Key;
 const VERSION: u8 = 1;
 /// Before the version, so that no stranger is mistaken for one of us.
 const MAGIC: &[u8; 10] = b"pando-node";
-/// Octets that the node's state may have.
-const STATE: usize = 1024;
 
 /// What the two say.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,8 +23,6 @@ pub enum Word {
         warm: bool,
         /// Whether the second is there.
         listener: bool,
-        /// What is ours of interface and rules.
-        state: Vec<u8>,
     },
     /// Whoever says it serves with these sockets; the rest follow unless it is the last.
     Settled {
@@ -72,13 +68,8 @@ impl Word {
                 bytes.push(3);
                 write_keys(&mut bytes, keys);
             }
-            Self::Rest {
-                warm,
-                listener,
-                state,
-            } => {
+            Self::Rest { warm, listener } => {
                 bytes.extend([4, u8::from(*warm), u8::from(*listener)]);
-                bytes.extend(state);
             }
             Self::Settled { keys, last } => {
                 bytes.extend([5, u8::from(*last)]);
@@ -103,10 +94,6 @@ impl Word {
             4 => Self::Rest {
                 warm: reader.flag()?,
                 listener: reader.flag()?,
-                state: match reader.rest() {
-                    state if state.len() <= STATE => state.to_vec(),
-                    _ => return Err(Malformed),
-                },
             },
             5 => Self::Settled {
                 last: reader.flag()?,
@@ -123,7 +110,7 @@ impl Word {
     pub(super) fn descriptors(&self) -> usize {
         match self {
             Self::Sockets(keys) => keys.len(),
-            Self::Rest { warm, listener, .. } => usize::from(*warm) + usize::from(*listener),
+            Self::Rest { warm, listener } => usize::from(*warm) + usize::from(*listener),
             _ => 0,
         }
     }
@@ -158,7 +145,6 @@ mod tests {
             Word::Rest {
                 warm: true,
                 listener: false,
-                state: vec![7; STATE],
             },
             Word::Settled {
                 keys: keys(64),

@@ -1,0 +1,146 @@
+//! The supervisor's dealings with its workers.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::{DRAIN, Phase, Supervisor};
+use crate::child::{Child, Start};
+use crate::control::{Order, Report};
+use crate::holder::Key;
+use crate::node::Job;
+
+impl Supervisor {
+    /// Starts a worker, or sees to it that it is tried again.
+    pub(super) fn start_worker(&mut self) {
+        self.restart = None;
+        self.lives += 1;
+        self.holder.begin();
+        let warm = self.warm.take();
+        let start = Start {
+            program: &self.program,
+            arguments: &self.arguments,
+            oom_score: self.oom_score.as_deref(),
+            ledger: &self.ledger,
+            warm: warm.as_ref(),
+            listener: self.listener.as_ref(),
+        };
+        match Child::start(self.lives, &start, &self.events) {
+            Ok(child) => self.worker = Some(child),
+            Err(error) => self.failed(&format!("no start: {error}")),
+        }
+    }
+
+    /// A worker said something.
+    pub(super) fn heard(&mut self, life: u64, report: Report, files: Vec<OwnedFd>) {
+        let Some(worker) = self.worker.as_mut().filter(|worker| worker.life == life) else {
+            // One that ends closes this and that, which is no news.
+            return;
+        };
+        match report {
+            Report::Open { id, key } => self.open(id, key),
+            Report::Close { address } => self.holder.close(address),
+            Report::Done { id } => worker.answered(id, files),
+            Report::Serving if worker.serves => {}
+            Report::Serving => {
+                worker.serves = true;
+                info!("Worker {} serves", worker.pid);
+                self.serving();
+            }
+        }
+    }
+
+    fn open(&mut self, id: u32, key: Key) {
+        let Some(worker) = &self.worker else { return };
+        match self.holder.open(key) {
+            Ok(socket) => worker.order(Order::Opened { id }, &[socket.as_fd()]),
+            Err(error) => {
+                let errno = error.raw_os_error();
+                let errno = errno.unwrap_or(rustix::io::Errno::IO.raw_os_error());
+                worker.order(Order::Refused { id, errno }, &[]);
+            }
+        }
+    }
+
+    /// The first configuration of a worker is in force.
+    fn serving(&mut self) {
+        self.holder.settle();
+        self.restarts.serving(Instant::now());
+        self.status.serving.store(true, Relaxed);
+        if self.status.fail_open.swap(false, Relaxed) {
+            info!("A worker serves again: claiming interface and rules");
+        }
+        self.write_pid();
+        if self.phase == Phase::Serving {
+            self.claim();
+        }
+    }
+
+    /// Sees to it that the node's addresses come here.
+    pub(super) fn claim(&mut self) {
+        self.claims = true;
+        self.job(Job::Ensure);
+    }
+
+    /// A worker ended: the exit code where that is the end of all.
+    pub(super) fn ended(&mut self, life: u64, code: Option<i32>, how: &str) -> Option<u8> {
+        if let Some(at) = self.stopping.iter().position(|worker| worker.life == life) {
+            self.stopping.swap_remove(at);
+            self.code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+            if code != Some(0) {
+                warn!("A worker that was told to stop ended with {how}");
+            }
+            return match self.phase {
+                Phase::Stopping => self.stopped(),
+                _ => None,
+            };
+        }
+        let worker = self.worker.take_if(|worker| worker.life == life)?;
+        self.status.serving.store(false, Relaxed);
+        match self.phase {
+            Phase::Serving => self.failed(how),
+            _ => error!("Worker {} ended with {how} while we end", worker.pid),
+        }
+        None
+    }
+
+    /// A worker ended that should not have.
+    fn failed(&mut self, how: &str) {
+        self.status.restarts.fetch_add(1, Relaxed);
+        self.status.ended(how);
+        let now = Instant::now();
+        let decision = self.restarts.ended(now);
+        if decision.fail_open {
+            if !self.status.fail_open.swap(true, Relaxed) {
+                error!("No worker stays up; clients are left to the cluster DNS until one does");
+            }
+            if self.claims {
+                self.claims = false;
+                self.job(Job::Remove);
+            }
+        }
+        if decision.wait.is_zero() {
+            warn!("A worker ended with {how}; starting another");
+            self.start_worker();
+        } else {
+            warn!(
+                "A worker ended with {how}; starting another in {:?}",
+                decision.wait
+            );
+            self.restart = Some(now + decision.wait);
+        }
+    }
+
+    /// Lets the worker finish.
+    pub(super) fn stop_worker(&mut self) {
+        self.restart = None;
+        self.status.serving.store(false, Relaxed);
+        if let Some(worker) = self.worker.take() {
+            worker.order(Order::Stop, &[]);
+            self.stopping.push(worker);
+        }
+        self.deadline = Some(Instant::now() + DRAIN);
+    }
+}

@@ -1,0 +1,92 @@
+//! The worker: Pando's server with sockets that its parent keeps.
+//!
+//! Its parent has the other end of its standard input. When the parent ends without a word, a worker that has the
+//! listener of the hand-over serves on until another instance takes its
+//! sockets over; any other ends too.
+
+mod orphan;
+mod parent;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+
+use anyhow::Context;
+use pando::app::{self, Host, Request};
+use pando::cli::Options;
+use pando::telemetry;
+use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
+use tokio::sync::mpsc;
+
+use crate::channel::{self, Wait};
+use crate::control::Order;
+use parent::Parent;
+
+/// Threads for everything that is no query, as in `pando`.
+const CONTROL_THREADS: usize = 2;
+/// Requests of the parent that may wait.
+const REQUESTS: usize = 16;
+
+/// Serves until the parent or a signal ends it; the exit code.
+///
+/// # Errors
+///
+/// Whatever keeps it from serving in the first place.
+pub fn run(mut options: Options) -> anyhow::Result<u8> {
+    // It is the parent's.
+    options.pidfile = None;
+    // It was started by a descriptor, whose number would be its name in lists.
+    // For such alone, so that it does not matter where it fails.
+    let _ = fs::write("/proc/self/comm", "pando-worker");
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    if socket_type(&socket) != Ok(SocketType::SEQPACKET) {
+        anyhow::bail!("this is started by pando-node; start that");
+    }
+    let (ledger, listener) = begin(&socket)?;
+    telemetry::init(telemetry::LINES).context("cannot start a thread")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let (requests, receiver) = mpsc::channel::<Request>(REQUESTS);
+    let (parent, replies) = Parent::new(socket);
+    thread::Builder::new()
+        .name("parent".to_owned())
+        .spawn({
+            let parent = parent.clone();
+            let control = runtime.handle().clone();
+            move || {
+                parent.listen(&replies, &requests, &control);
+                orphan::run(&parent, listener, requests, &control);
+            }
+        })
+        .context("cannot start a thread")?;
+    let host = Host {
+        opener: parent.clone(),
+        ledger: Some(ledger),
+        serving: Box::new(move || parent.serving()),
+        requests: Some(receiver),
+    };
+    let served = runtime.block_on(app::run(options, host));
+    runtime.shutdown_background();
+    Ok(served?)
+}
+
+/// What was received and is not answered yet; where successors call, if
+/// there is a hand-over. The server has no use yet for a warm cache.
+fn begin(socket: &OwnedFd) -> anyhow::Result<(OwnedFd, Option<OwnedFd>)> {
+    let parcel = channel::receive(socket, Wait::Forever)?.context("the parent is gone")?;
+    let order = Order::decode(&parcel.bytes)?;
+    let mut files = parcel.descriptors.into_iter();
+    match order {
+        Order::Start { handover, .. } if files.len() == order.descriptors() => {
+            let ledger = files.next().context("no ledger")?;
+            Ok((ledger, handover.then(|| files.next_back()).flatten()))
+        }
+        _ => anyhow::bail!("the parent begins with another order"),
+    }
+}

@@ -1,0 +1,314 @@
+//! What clients see of an agent whose processes are killed, replaced and broken.
+#![forbid(unsafe_code)]
+
+mod node;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use node::{Agent, Node, answers, gone, is_alive};
+use pando_test::{BOUND, Reply, Rule, until};
+
+/// How often, where the environment does not say otherwise.
+fn times(variable: &str, usual: usize) -> usize {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().expect(variable),
+        Err(_) => usual,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_query_is_lost_with_its_worker() {
+    let node = Node::new().await;
+    let mut agent = node.start().await;
+    let load = node.load();
+    let kills = times("KILLS", 100);
+    for _ in 0..kills {
+        // It has served for longer than it was away.
+        answers(&load, 500).await;
+        agent.kill_worker().await;
+    }
+    answers(&load, 500).await;
+    let tally = load.finish().await.unwrap();
+    println!("{kills} kills: {tally}");
+    assert_eq!(tally.unanswered, 0, "{tally}");
+    let restarts = node.metric("pando_node_worker_restarts_total").await;
+    assert_eq!(restarts, Some(kills as f64));
+    assert_eq!(node.metric("pando_node_fail_open").await, Some(0.0));
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_query_is_lost_in_upgrades() {
+    let node = Node::new().await;
+    let mut agent = node.start().await;
+    let load = node.load();
+    let upgrades = times("UPGRADES", 10);
+    for upgrade in 0..upgrades {
+        answers(&load, 200).await;
+        let next = node.succeed(&format!("Corefile{upgrade}")).await;
+        let old = std::mem::replace(&mut agent, next);
+        answers(&load, 200).await;
+        let said = old.end().await;
+        assert!(said.contains("Another instance has taken over"), "{said}");
+        assert!(!said.contains("Tearing down"), "{said}");
+    }
+    answers(&load, 200).await;
+    let tally = load.finish().await.unwrap();
+    println!("{upgrades} upgrades: {tally}");
+    assert_eq!(tally.unanswered, 0, "{tally}");
+    let given = "pando_node_handovers_total{direction=\"taken\"}";
+    assert_eq!(node.metric(given).await, Some(1.0));
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_one_serves_again_when_its_successor_dies() {
+    let node = Node::new().await;
+    let old = node.start().await;
+    let load = node.load();
+    answers(&load, 200).await;
+    let first = old.worker().unwrap();
+    let mut new = node.succeed("Corefile2").await;
+    gone(first).await;
+    let orphan = new.worker().unwrap();
+    new.kill_parent().await;
+    old.says("serving again").await;
+    node::kill(orphan);
+    let lines = old.lines().len();
+    answers(&load, 500).await;
+    // And is replaced as if nothing had been.
+    let again = node.succeed("Corefile3").await;
+    answers(&load, 200).await;
+    let tally = load.finish().await.unwrap();
+    assert!(tally.unanswered <= lost_with_the_orphan(), "{tally}");
+    old.says_after(lines, "Another instance has taken over")
+        .await;
+    old.end().await;
+    again.end().await;
+}
+
+/// A worker that is killed when nobody watches over it takes with it what it
+/// had received: some milliseconds of queries.
+fn lost_with_the_orphan() -> u64 {
+    200
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_ends_hands_back() {
+    let node = Node::new().await;
+    let old = node.start().await;
+    let load = node.load();
+    answers(&load, 200).await;
+    let new = node.succeed("Corefile2").await;
+    answers(&load, 200).await;
+    let said = new.end().await;
+    assert!(said.contains("The other instance serves again"), "{said}");
+    answers(&load, 200).await;
+    let tally = load.finish().await.unwrap();
+    assert_eq!(tally.unanswered, 0, "{tally}");
+    old.end().await;
+    assert!(!node.path("handover.sock").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_cannot_serve_changes_nothing() {
+    let node = Node::new().await;
+    let old = node.start().await;
+    let worker = old.worker();
+    node.corefile("no_such_directive");
+    let new = node.spawn("Corefile2");
+    new.says("starting another in 2s").await;
+    let new = new.end().await;
+    assert!(!new.contains("Tearing down"), "{new}");
+    old.says("ended before it served; serving on").await;
+    assert_eq!(old.worker(), worker);
+    assert!(node.client().ask("a.example", "A").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_serves_on_without_its_parent_until_another_comes() {
+    let node = Node::new().await;
+    let mut old = node.start().await;
+    let load = node.load();
+    let worker = old.worker().unwrap();
+    old.kill_parent().await;
+    old.wait_for_line("The parent is gone; serving on", BOUND)
+        .await
+        .unwrap();
+    answers(&load, 500).await;
+    let new = node.succeed("Corefile2").await;
+    gone(worker).await;
+    answers(&load, 500).await;
+    let tally = load.finish().await.unwrap();
+    assert_eq!(tally.unanswered, 0, "{tally}");
+    new.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_nobody_can_take_over_from_ends_with_its_parent() {
+    let node = Node::new().await;
+    let mut agent = Agent::spawn(node.command("Corefile"));
+    agent.serves().await;
+    let worker = agent.worker().unwrap();
+    agent.kill_parent().await;
+    gone(worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_the_worker_finish_and_leaves_nothing() {
+    let node = Node::new().await;
+    let slow = Reply::answer(&["slow.example. 60 IN A 192.0.2.2"]);
+    let slow = slow.after(Duration::from_millis(800));
+    node.upstream.rule(Rule::new(slow).name("slow.example."));
+    let mut command = node.command("Corefile");
+    command.arg("-handover").arg(node.path("handover.sock"));
+    command.arg("-pidfile").arg(node.path("pid"));
+    let mut agent = Agent::spawn(command);
+    agent.serves().await;
+    let pid = fs::read_to_string(node.path("pid")).unwrap();
+    assert_eq!(pid.trim().parse().ok(), agent.pid());
+    let client = node.client();
+    let waiting = tokio::spawn(async move { client.ask("slow.example", "A").await });
+    node.upstream.wait_seen(1, BOUND).await.unwrap();
+    let worker = agent.worker().unwrap();
+    let said = agent.end().await;
+    assert!(said.contains("SIGTERM"), "{said}");
+    assert_eq!(waiting.await.unwrap().unwrap().data(), ["192.0.2.2"]);
+    assert!(!is_alive(worker));
+    assert!(!node.path("pid").exists() && !node.path("handover.sock").exists());
+    std::net::UdpSocket::bind(node.address()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_before_a_worker_serves_ends_it_all() {
+    let node = Node::new().await;
+    node.corefile("no_such_directive");
+    let agent = node.spawn("Corefile");
+    agent.says("starting another in 1s").await;
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_else_at_the_path_is_left_alone() {
+    let node = Node::new().await;
+    let path = node.path("handover.sock");
+    fs::write(&path, "a file").unwrap();
+    let mut agent = node.spawn("Corefile");
+    agent.serves().await;
+    agent
+        .says("handover.sock is no socket; going on without hand-over")
+        .await;
+    assert!(node.client().ask("a.example", "A").await.is_ok());
+    agent.end().await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_gets_and_gives_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can be somebody else");
+    }
+    let nobody = 65_534;
+    let (theirs, ours) = (Node::new().await, Node::new().await);
+    for node in [&theirs, &ours] {
+        fs::set_permissions(node.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    // The other one has the socket.
+    let binary = theirs.path("pando-node");
+    fs::copy(env!("CARGO_BIN_EXE_pando-node"), &binary).unwrap();
+    let worker = env!("CARGO_BIN_EXE_pando-node-worker");
+    fs::copy(worker, theirs.path("pando-node-worker")).unwrap();
+    let as_nobody = |node: &Node| {
+        let mut command = tokio::process::Command::new(&binary);
+        command.args(node.command("Corefile").as_std().get_args());
+        command.arg("-handover").arg(theirs.path("handover.sock"));
+        command.uid(nobody).gid(nobody);
+        Agent::spawn(command)
+    };
+    let mut stranger = as_nobody(&theirs);
+    stranger.serves().await;
+    let mut command = ours.command("Corefile");
+    command.arg("-handover").arg(theirs.path("handover.sock"));
+    let mut agent = Agent::spawn(command);
+    agent.serves().await;
+    agent
+        .says("has user id 65534, not 0: a stranger; going on without hand-over")
+        .await;
+    stranger
+        .says("a process with user id 0, not 65534, is refused")
+        .await;
+    assert!(ours.client().ask("a.example", "A").await.is_ok());
+    assert!(theirs.client().ask("a.example", "A").await.is_ok());
+    agent.end().await;
+    stranger.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_stay_up_is_told_and_tried_again() {
+    let node = Node::new().await;
+    let mut agent = node.start().await;
+    assert_eq!(node.page("/health").await.unwrap().body, "OK");
+    // A template that makes the next worker fail is no reason to end this one.
+    node.corefile("no_such_directive");
+    fs::copy(node.path("base"), node.path("Corefile")).unwrap();
+    node::kill(agent.worker().unwrap());
+    agent.says("No worker stays up").await;
+    let health = node.page("/health").await.unwrap();
+    assert_eq!(health.status.as_u16(), 503);
+    assert!(
+        health.body.contains("no worker stays up"),
+        "{}",
+        health.body
+    );
+    assert!(health.body.contains("exit status: 1"), "{}", health.body);
+    assert_eq!(node.metric("pando_node_fail_open").await, Some(1.0));
+    agent.says("starting another in 2s").await;
+    node.corefile("");
+    fs::copy(node.path("base"), node.path("Corefile")).unwrap();
+    agent.says("A worker serves again").await;
+    agent.serves().await;
+    assert!(node.client().ask("a.example", "A").await.is_ok());
+    assert_eq!(node.page("/health").await.unwrap().body, "OK");
+    assert_eq!(node.metric("pando_node_fail_open").await, Some(0.0));
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_has_the_metrics_of_both() {
+    let node = Node::new().await;
+    let mut agent = node.start().await;
+    node.client().ask("a.example", "A").await.unwrap();
+    let page = node.page("/metrics").await.unwrap();
+    for part in [
+        "coredns_nodecache_setup_errors_total{errortype=\"iptables\"} 0\n",
+        "pando_node_worker_serving 1\n",
+        "\ncoredns_dns_requests_total",
+    ] {
+        assert!(page.body.contains(part), "{part}");
+    }
+    assert_eq!(node.page("/").await.unwrap().status.as_u16(), 404);
+    // The worker's own page is reached through its parent while it is away.
+    agent.kill_worker().await;
+    let back = || async {
+        node.metric("pando_node_worker_serving")
+            .await
+            .filter(|it| *it == 1.0)
+    };
+    until("a worker", BOUND, back).await.unwrap();
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigusr1_reloads() {
+    let node = Node::new().await;
+    let agent = node.start().await;
+    node.corefile("template ANY ANY {\n rcode REFUSED\n }");
+    fs::copy(node.path("base"), node.path("Corefile")).unwrap();
+    agent.signal("USR1").await.unwrap();
+    agent.says("Reloading complete").await;
+    let answer = node.client().ask("a.example", "A").await.unwrap();
+    assert_eq!(answer.rcode(), "REFUSED");
+    agent.end().await;
+}

@@ -1,0 +1,237 @@
+//! An agent on loopback, without interface and rules, and what stands around it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pando_test::{BOUND, Client, Load, Page, Port, Process, Reply, Rule, Upstream, page, until};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// Queries a second under load.
+const RATE: u32 = 2000;
+
+/// What all agents of one node have in common.
+pub(crate) struct Node {
+    pub(crate) folder: TempDir,
+    pub(crate) upstream: Upstream,
+    dns: Port,
+    health: Port,
+    metrics: Port,
+}
+
+/// One agent; killed when dropped, with its worker.
+pub(crate) struct Agent {
+    process: Process,
+    /// Its workers so far, of which the test must leave none behind.
+    workers: Vec<u32>,
+}
+
+impl Node {
+    /// With an upstream that takes 5 ms for everything, so that queries wait.
+    pub(crate) async fn new() -> Self {
+        let upstream = Upstream::start().await.unwrap();
+        let reply = Reply::rcode("NXDOMAIN").after(Duration::from_millis(5));
+        upstream.rule(Rule::new(reply));
+        let node = Self {
+            folder: tempfile::tempdir().unwrap(),
+            upstream,
+            dns: Port::claim(),
+            health: Port::claim(),
+            metrics: Port::claim(),
+        };
+        node.corefile("");
+        node
+    }
+
+    /// Writes the template; `more` is one more line of the server block.
+    pub(crate) fn corefile(&self, more: &str) {
+        let text = format!(
+            ".:{} {{\n bind 127.0.0.1\n cache 30\n forward . {}\n health 127.0.0.1:{}\n prometheus 127.0.0.1:0\n {more}\n}}\n",
+            self.dns.number(),
+            self.upstream.address(),
+            self.health.number(),
+        );
+        fs::write(self.path("base"), text).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.dns.number()).into()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::to(self.address())
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load::here(self.address(), RATE)
+    }
+
+    pub(crate) async fn page(&self, path: &str) -> anyhow::Result<Page> {
+        page(([127, 0, 0, 1], self.metrics.number()).into(), path, &[]).await
+    }
+
+    /// The value of a metric by its whole name.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+        let page = self.page("/metrics").await.unwrap();
+        let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+        page.body.lines().find_map(value)
+    }
+
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let binary = std::env::var_os("PANDO_NODE_BIN");
+        let mut command =
+            Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_pando-node").into()));
+        command
+            .args([
+                "-localip",
+                "127.0.0.1",
+                "-setupinterface=false",
+                "-setupiptables=false",
+            ])
+            .args(["-dns.port", &self.dns.number().to_string()])
+            .args([
+                "-metrics-listen-address",
+                &format!("127.0.0.1:{}", self.metrics.number()),
+            ])
+            .arg("-basecorefile")
+            .arg(self.path("base"))
+            .arg("-conf")
+            .arg(self.path(name));
+        command
+    }
+
+    /// Starts an agent that can be replaced, and waits for nothing.
+    pub(crate) fn spawn(&self, name: &str) -> Agent {
+        let mut command = self.command(name);
+        command.arg("-handover").arg(self.path("handover.sock"));
+        Agent::spawn(command)
+    }
+
+    /// Starts the first agent and waits until it serves.
+    pub(crate) async fn start(&self) -> Agent {
+        let mut agent = self.spawn("Corefile");
+        agent.serves().await;
+        agent
+    }
+
+    /// Starts another agent and waits until it has taken over.
+    pub(crate) async fn succeed(&self, name: &str) -> Agent {
+        let mut agent = self.spawn(name);
+        agent.says("Took over from the other instance").await;
+        agent.note_worker();
+        agent
+    }
+}
+
+impl Agent {
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self {
+            process: Process::spawn(command, None).unwrap(),
+            workers: Vec::new(),
+        }
+    }
+
+    /// Waits for a line that was not there at this count of lines.
+    pub(crate) async fn says_after(&self, lines: usize, part: &str) {
+        self.wait_for_line_after(lines, part, BOUND).await.unwrap();
+    }
+
+    pub(crate) async fn says(&self, part: &str) {
+        self.says_after(0, part).await;
+    }
+
+    /// Waits until its first worker serves.
+    pub(crate) async fn serves(&mut self) {
+        self.says(" serves").await;
+        self.note_worker();
+    }
+
+    /// The process of its worker.
+    pub(crate) fn worker(&self) -> Option<u32> {
+        let pid = self.pid()?;
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split_whitespace().last()?.parse().ok()
+    }
+
+    fn note_worker(&mut self) {
+        self.workers.extend(self.worker());
+    }
+
+    /// Kills the worker and waits until another one serves.
+    pub(crate) async fn kill_worker(&mut self) {
+        let lines = self.lines().len();
+        kill(self.worker().unwrap());
+        self.says_after(lines, " serves").await;
+        self.note_worker();
+    }
+
+    /// Kills the agent itself; its worker is not told.
+    pub(crate) async fn kill_parent(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// Ends it as kubelet does.
+    pub(crate) async fn end(mut self) -> String {
+        self.signal("TERM").await.unwrap();
+        let status = self.wait_exit(BOUND).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{}", self.shown());
+        self.shown()
+    }
+}
+
+impl Deref for Agent {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Agent {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            if is_alive(*worker) {
+                kill(*worker);
+            }
+        }
+    }
+}
+
+/// Kills a process.
+pub(crate) fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
+/// Whether a process is there, and is one of ours.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.starts_with(b"pando-node")
+}
+
+/// Waits until a process is gone.
+pub(crate) async fn gone(pid: u32) {
+    let gone = || async { (!is_alive(pid)).then_some(()) };
+    until("the end of a worker", BOUND, gone).await.unwrap();
+}
+
+/// Waits until this many more queries are answered.
+pub(crate) async fn answers(load: &Load, count: u64) {
+    let goal = load.answered() + count;
+    let enough = || async { (load.answered() >= goal).then_some(()) };
+    until("answers", BOUND, enough).await.unwrap();
+}
