@@ -158,6 +158,23 @@ impl Firewall {
         Ok(())
     }
 
+    /// Lets conntrack see again what comes in, and with it those whose rules
+    /// lead it elsewhere. Answers leave as before. Does nothing where this has
+    /// set no rules.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be done. Then the rules are as they were.
+    pub async fn release(&mut self) -> Result<(), FirewallError> {
+        let Some(tool) = &mut self.tool else {
+            return Ok(());
+        };
+        self.known = None;
+        let kept = self.rules.iter().filter(|rule| !rule.is_for_queries());
+        tool.load(&kept.copied().collect::<Vec<_>>()).await?;
+        Ok(())
+    }
+
     /// Removes the rules, and all that was made for them.
     ///
     /// # Errors

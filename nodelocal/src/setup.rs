@@ -55,8 +55,25 @@ impl Setup {
         self.tell(trouble);
     }
 
-    /// Takes everything away that is ours; to be called while the server still
-    /// answers.
+    /// Takes away what leads queries here, so that they get where they got
+    /// before; to be called while the server still answers, and
+    /// [`Self::remove`] once it has answered the last one.
+    ///
+    /// Without the rules that let answers out untracked, conntrack would take
+    /// those for connections of their own, change their port, and keep later
+    /// queries of the same client from being redirected.
+    pub async fn release(&mut self) {
+        let mut trouble = Vec::new();
+        if let Some(firewall) = &mut self.firewall
+            && let Err(error) = firewall.release().await
+        {
+            let text = format!("Failed deleting iptables rules: {error}");
+            trouble.push((error.kind(), text));
+        }
+        self.tell(trouble);
+    }
+
+    /// Takes everything away that is ours.
     pub async fn remove(&mut self) {
         info!("Tearing down");
         let mut trouble = Vec::new();

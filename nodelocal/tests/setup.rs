@@ -53,6 +53,10 @@ impl Node {
         run(&self.netns, async || self.setup.ensure().await);
     }
 
+    fn release(&mut self) {
+        run(&self.netns, async || self.setup.release().await);
+    }
+
     fn remove(&mut self) {
         run(&self.netns, async || self.setup.remove().await);
     }
@@ -236,6 +240,40 @@ mod interface {
         });
         assert_eq!(node.errors("interface_add"), 1);
         assert_eq!(node.state(), before);
+    }
+}
+
+#[test]
+fn queries_are_led_elsewhere_before_answers_are_stopped() {
+    for (choice, incoming) in [(Choice::Nft, "daddr"), (Choice::Iptables, " -d ")] {
+        let Some(mut node) = Node::rules(choice) else {
+            return;
+        };
+        let untracked = |state: &str| {
+            let rules = state.lines().filter(|line| line.contains("skip conntrack"));
+            let (queries, answers): (Vec<_>, Vec<_>) =
+                rules.partition(|line| line.contains(incoming));
+            (queries.is_empty(), answers.len())
+        };
+        node.release();
+        let before = node.state();
+        node.ensure();
+        let state = node.state();
+        let (none, answers) = untracked(&state);
+        assert!(!none && answers > 0, "{state}");
+        node.release();
+        assert_eq!(
+            untracked(&node.state()),
+            (true, answers),
+            "{}",
+            node.state()
+        );
+        node.ensure();
+        assert_eq!(node.state(), state);
+        node.release();
+        node.remove();
+        assert_eq!(node.state(), before);
+        node.no_errors();
     }
 }
 

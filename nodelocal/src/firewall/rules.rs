@@ -62,6 +62,11 @@ impl Protocol {
 }
 
 impl Rule {
+    /// Whether it keeps what comes in out of conntrack.
+    pub(super) fn is_for_queries(&self) -> bool {
+        self.hook.is_raw() && self.end == End::Destination
+    }
+
     pub(super) fn comment(self) -> String {
         let what = match self.hook.is_raw() {
             true => "skip conntrack",
