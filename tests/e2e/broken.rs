@@ -103,7 +103,7 @@ async fn coredns_says_the_same_but_for_what_the_table_notes() {
 }
 
 /// What CoreDNS knows and Pando does not do yet.
-const UNSUPPORTED: [&str; 32] = [
+const UNSUPPORTED: [&str; 31] = [
     "metadata",
     "geoip",
     "cancel",
@@ -131,7 +131,6 @@ const UNSUPPORTED: [&str; 32] = [
     "clouddns",
     "k8s_external",
     "auto",
-    "secondary",
     "etcd",
     "grpc",
     "erratic",
