@@ -21,6 +21,8 @@ mod cluster;
 mod command_line;
 #[path = "e2e/cut.rs"]
 mod cut;
+#[path = "e2e/deploy.rs"]
+mod deploy;
 #[path = "e2e/distributions.rs"]
 mod distributions;
 #[path = "e2e/forward.rs"]
