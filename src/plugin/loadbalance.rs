@@ -146,6 +146,8 @@ impl Plugin for Loadbalance {
     }
 }
 
+const SECTIONS: [Section; 3] = [Section::Answer, Section::Authority, Section::Additional];
+
 /// The indices of a section's records in the order that they shall have.
 type Order = SmallVec<[u16; 32]>;
 
@@ -158,9 +160,13 @@ impl Loadbalance {
         if reply.rcode() != Rcode::NOERROR || matches!(qtype, rtype::AXFR | rtype::IXFR) {
             return;
         }
+        // Most replies have one record.
+        if !SECTIONS.iter().any(|section| reply.count(*section) > 1) {
+            return;
+        }
         match &self.weights {
             None => {
-                for section in [Section::Answer, Section::Authority, Section::Additional] {
+                for section in SECTIONS {
                     if reply.count(section) > 1 {
                         shuffle(reply, section);
                     }
