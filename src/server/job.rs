@@ -43,8 +43,10 @@ impl Job {
 
     /// Fills in who asks whom; the request is there already.
     pub(super) fn address(&mut self, client: SocketAddr, asked: SocketAddr) {
-        self.exchange.client = canonical(client);
-        self.exchange.local = canonical(asked);
+        self.exchange.client = client;
+        self.exchange.local = asked;
+        make_canonical(&mut self.exchange.client);
+        make_canonical(&mut self.exchange.local);
         self.exchange.arrived = clock::now();
     }
 
@@ -58,17 +60,17 @@ impl Job {
     }
 }
 
-/// The address without what the family of the socket added to it. It is what
-/// [`IpAddr::to_canonical`] makes, in fewer instructions.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    let SocketAddr::V6(address) = address else {
-        return address;
+/// Takes off what the family of the socket added to an address. It is what
+/// [`IpAddr::to_canonical`] does, in fewer instructions.
+fn make_canonical(address: &mut SocketAddr) {
+    let SocketAddr::V6(six) = *address else {
+        return;
     };
-    let ip = match address.ip().octets().split_last_chunk::<4>() {
+    let ip = match six.ip().octets().split_last_chunk::<4>() {
         Some((prefix, last)) if *prefix == MAPPED => Ipv4Addr::from(*last).into(),
-        _ => IpAddr::V6(*address.ip()),
+        _ => IpAddr::V6(*six.ip()),
     };
-    SocketAddr::new(ip, address.port())
+    *address = SocketAddr::new(ip, six.port());
 }
 
 /// The first octets of an IPv4 address as IPv6 (RFC 4291 section 2.5.5.2).
@@ -94,9 +96,8 @@ async fn work(tray: Rc<Tray>) -> Infallible {
     loop {
         let next = poll_fn(|_| tray.todo.take().map_or(Poll::Pending, Poll::Ready));
         let mut job = next.await;
-        if let Some(local) = job.local.take() {
+        if let Some(local) = job.local.clone() {
             local.serve(&mut job.exchange).await;
-            job.local = Some(local);
         }
         tray.done.set(Some(job));
     }
