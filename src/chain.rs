@@ -419,6 +419,7 @@ impl Exchange {
     }
 
     /// Makes it ready for the next query: no reply, no metadata, no block.
+    #[inline]
     pub fn reset(&mut self) {
         self.written = false;
         self.block = None;

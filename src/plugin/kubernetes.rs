@@ -199,6 +199,7 @@ impl Kubernetes {
 
     /// The longest zone that a name in lower case lies in, and how many
     /// octets of the name stand in front of it.
+    #[inline]
     fn zone_of(&self, name: Name<'_>) -> Option<(&Zone, usize)> {
         self.zones
             .iter()

@@ -188,6 +188,7 @@ impl Desk {
     }
 
     /// Takes an idle bench back.
+    #[inline]
     pub(super) fn keep(&self, bench: Bench) {
         let mut benches = self.benches.borrow_mut();
         if benches.len() < SPARES {

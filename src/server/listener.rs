@@ -159,6 +159,7 @@ impl Listener {
     /// The longest zone wins whose view takes the query. A block without
     /// plugins ends the search. A DS query belongs to the parent side of a
     /// zone cut, so there the shortest zone wins, the root excepted.
+    #[inline]
     pub fn select(&self, exchange: &Exchange) -> Option<usize> {
         let ds = exchange.request.qtype() == rtype::DS;
         let mut kept = None;

@@ -155,6 +155,7 @@ impl Edns {
     }
 
     /// Appends the OPT record.
+    #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         let len = u16::try_from(self.options.len()).unwrap_or(u16::MAX);
         let [type_a, type_b] = rtype::OPT.to_be_bytes();

@@ -31,6 +31,7 @@ impl Rules {
     }
 
     /// Whether names in a namespace exist.
+    #[inline]
     pub(super) fn exposed(&self, snapshot: &Snapshot, namespace: &[u8]) -> bool {
         self.configured(namespace) && snapshot.namespace(namespace)
     }

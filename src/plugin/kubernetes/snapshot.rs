@@ -107,6 +107,7 @@ impl Snapshot {
 
     /// What is known under a service's name. The entry may have slices and
     /// no Service, when the Service is gone or filtered out.
+    #[inline]
     pub fn service(&self, namespace: &[u8], name: &[u8]) -> Option<&Entry> {
         find(&self.services, self.hash(namespace, name), namespace, name)
     }
