@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::Options;
 use crate::configuration::{Configuration, ConfigurationError, Draft, Text};
-use crate::plugin::{BuildError, Hooks, Kept, Settings};
+use crate::plugin::{self, BuildError, Hooks, Kept, Settings};
 use crate::server::{ListenError, Plan, Server};
 use crate::{metrics, telemetry};
 
@@ -80,7 +80,10 @@ pub async fn run(options: Options, host: Host) -> Result<u8, StartError> {
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
     let server = Server::start(workers, host.opener.clone(), host.ledger)?;
     let mut requests = host.requests;
-    let kept = Kept::new(host.opener);
+    let mut kept = Kept::new(host.opener);
+    if let Some(file) = host.warm {
+        plugin::warm_caches(&mut kept, &file);
+    }
     let mut app = App::start(options, server, kept, host.serving).await?;
     loop {
         tokio::select! {
@@ -93,6 +96,9 @@ pub async fn run(options: Options, host: Host) -> Result<u8, StartError> {
                 Request::Reload => app.reload_by_signal().await,
                 Request::Stop => return Ok(app.terminate().await),
                 // Who has gone meanwhile needs no answer.
+                Request::Dump(file, reply) => {
+                    let _ = reply.send(plugin::dump_caches(&app.running.kept, &file));
+                }
                 Request::Metrics(reply) => drop(reply.send(exposition())),
             },
             () = app.watch.tick() => app.look().await,

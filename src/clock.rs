@@ -25,6 +25,11 @@ impl Tick {
         }
     }
 
+    /// So long ago; `None` if this moment was never read.
+    pub fn before(self, ago: Duration) -> Option<Self> {
+        Some(Self(Some(self.0?.checked_sub(ago)?)))
+    }
+
     /// The moment itself.
     pub fn instant(self) -> Option<Instant> {
         self.0

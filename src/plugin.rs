@@ -23,6 +23,7 @@ use crate::chain::Plugin;
 pub use crate::server::View;
 use crate::server::socket::{Opener, System};
 use crate::wire::NameBuf;
+pub use cache::dump::{dump_caches, warm_caches};
 
 mod acl;
 mod autopath;
@@ -359,6 +360,17 @@ impl Kept {
         self.opener.clone()
     }
 
+    /// Gives the configuration under construction a thing as if one before it had had it.
+    pub fn offer<T: Any + Send + Sync>(&mut self, key: &str, thing: Arc<T>) {
+        self.old.insert(key.to_owned(), thing);
+    }
+
+    /// The thing called `key` that this configuration or the one before has.
+    pub fn find<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
+        let found = self.new.get(key).or_else(|| self.old.get(key));
+        found.cloned().and_then(|thing| thing.downcast().ok())
+    }
+
     /// The thing called `key`: the one this configuration or the one before
     /// has, else a new one. `key` must hold all that tells two of them apart.
     pub fn take_or<T: Any + Send + Sync, E>(
@@ -366,8 +378,7 @@ impl Kept {
         key: &str,
         make: impl FnOnce() -> Result<Arc<T>, E>,
     ) -> Result<Arc<T>, E> {
-        let found = self.new.get(key).or_else(|| self.old.get(key)).cloned();
-        let thing = match found.and_then(|thing| thing.downcast::<T>().ok()) {
+        let thing = match self.find(key) {
             Some(thing) => thing,
             None => make()?,
         };

@@ -70,6 +70,7 @@ pub fn run(mut options: Options) -> anyhow::Result<u8> {
         ledger: Some(ledger),
         serving: Box::new(move || parent.serving()),
         requests: Some(receiver),
+        ..Host::default()
     };
     let served = runtime.block_on(app::run(options, host));
     runtime.shutdown_background();

@@ -1,7 +1,9 @@
 //! What the process runs in: who opens its sockets, who is told what it does,
 //! and who may ask it for something.
 
+use std::fs::File;
 use std::future::pending;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -19,6 +21,9 @@ pub struct Host {
     ///
     /// [`Server::start`]: crate::server::Server::start
     pub ledger: Option<OwnedFd>,
+    /// What the caches of another process knew, to begin with: what it wrote for
+    /// [`Request::Dump`].
+    pub warm: Option<File>,
     /// Called each time a configuration has come into force: its sockets are read.
     pub serving: Box<dyn Fn() + Send + Sync>,
     /// What it is asked for, beside signals.
@@ -30,6 +35,7 @@ impl Default for Host {
         Self {
             opener: Arc::new(System),
             ledger: None,
+            warm: None,
             serving: Box::new(|| {}),
             requests: None,
         }
@@ -43,6 +49,8 @@ pub enum Request {
     Reload,
     /// To receive no more, to answer what is in flight and to end, as at SIGTERM.
     Stop,
+    /// For what the caches know, into this file from its beginning: how many entries.
+    Dump(File, oneshot::Sender<io::Result<usize>>),
     /// For all metrics in the text format of Prometheus, as at `/metrics`.
     Metrics(oneshot::Sender<String>),
 }

@@ -36,6 +36,9 @@
 //! Replies made from the cluster's own state are [live](crate::wire::Reply::set_live) and
 //! pass untouched. Where `kubernetes` alone answers for a zone, none of whose
 //! names falls through, its names are not even looked for: each counts as a miss.
+//!
+//! A process may begin with what the caches of another one knew (see `dump`),
+//! as far as it has caches of the same zones in blocks of the same keys.
 
 use std::sync::{Arc, OnceLock};
 
@@ -56,6 +59,7 @@ use crate::zones::Zones;
 
 mod answers;
 mod cut;
+pub(super) mod dump;
 mod front;
 mod item;
 mod keep;

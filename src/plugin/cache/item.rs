@@ -81,13 +81,26 @@ impl Item {
         candidates.into_iter().flatten().find(good).cloned()
     }
 
+    pub(super) fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    pub(super) fn wildcard(&self) -> Option<&str> {
+        self.wildcard.as_deref()
+    }
+
+    /// How long ago it was kept.
+    pub(super) fn age(&self, now: Tick) -> Duration {
+        now.since(self.since)
+    }
+
     pub(super) fn rcode(&self) -> Rcode {
         self.stored.rcode()
     }
 
     /// Whole seconds until it expires; not above 0 once it has.
     pub(super) fn ttl_left(&self, now: Tick) -> i64 {
-        let age = now.since(self.since).as_secs();
+        let age = self.age(now).as_secs();
         i64::from(self.ttl) - i64::try_from(age).unwrap_or(i64::MAX)
     }
 

@@ -89,7 +89,7 @@ impl Cache {
     }
 
     /// How long a reply is good for.
-    fn lifetime(&self, kind: Kind, reply: &Reply) -> Duration {
+    pub(super) fn lifetime(&self, kind: Kind, reply: &Reply) -> Duration {
         let limits = match kind {
             Kind::ServerError => return self.spec.servfail,
             Kind::NameError | Kind::NoData => &self.spec.denial,
@@ -103,7 +103,8 @@ impl Cache {
         own.max(limits.min).min(limits.max)
     }
 
-    fn store(
+    /// Puts an item into its place: it, and how many others had to go.
+    pub(super) fn store(
         &self,
         request: &Request,
         key: u64,
@@ -145,14 +146,14 @@ impl Cache {
 }
 
 /// What the cache makes of a reply.
-struct Verdict {
-    kind: Kind,
+pub(super) struct Verdict {
+    pub(super) kind: Kind,
     /// Whether it may be kept at all.
-    fit: bool,
+    pub(super) fit: bool,
 }
 
 impl Verdict {
-    fn of(request: &Request, reply: &Reply, answering: bool) -> Self {
+    pub(super) fn of(request: &Request, reply: &Reply, answering: bool) -> Self {
         let kind = Kind::of(reply, request.opcode(), request.qtype());
         let mut authority = reply.section(Section::Authority);
         let has_soa = authority.any(|view| view.rtype == rtype::SOA);
@@ -174,7 +175,7 @@ impl Verdict {
         }
     }
 
-    fn class(&self) -> Class {
+    pub(super) fn class(&self) -> Class {
         match self.kind {
             Kind::NameError | Kind::NoData | Kind::ServerError => Class::Denial,
             _ => Class::Success,

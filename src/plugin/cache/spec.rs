@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use corefile::{Dispenser, Error, duration, number};
 
-use super::{Cache, Plug};
+use super::{Cache, Plug, dump};
 use crate::plugin::{Block, BuildError, Builder, Parsed, Spec};
 use crate::wire::NameBuf;
 use crate::zones::{Zones, is_reverse};
@@ -411,6 +411,7 @@ impl Spec for CacheSpec {
             spec.cut = Some(spec.cluster_zones());
         }
         let cache = Arc::new(Cache::new(*spec));
+        dump::attach(&cache, builder);
         builder.push(Arc::new(Plug(cache.clone())));
         builder.when_assembled(move |block| cache.assembled(block.chain));
         Ok(())

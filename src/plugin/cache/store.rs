@@ -74,6 +74,17 @@ impl Shelf {
         }
     }
 
+    /// All items with their keys, those of a part at a time.
+    pub(super) fn items(&self) -> impl Iterator<Item = (u64, Arc<Item>)> {
+        self.parts_from(0).flat_map(|part| {
+            let items = part.places.iter();
+            let items: Vec<_> = items
+                .map(|(key, place)| (*key, place.item.clone()))
+                .collect();
+            items
+        })
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
     }

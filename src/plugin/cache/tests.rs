@@ -6,6 +6,7 @@ use crate::plugin::testing::{self, Answer, Script, ask, query, refusal, shown};
 use crate::wire::rtype::{A, AAAA, MX};
 
 mod cut;
+mod dump;
 mod kept;
 mod live;
 mod setup;

@@ -1,7 +1,7 @@
 use smallvec::SmallVec;
 
 use super::Reply;
-use crate::wire::{Ede, Name, Rcode, Reader, Request};
+use crate::wire::{Ede, Name, Rcode, Reader, Request, flags};
 
 /// A reply that was put away, to answer the same question again.
 ///
@@ -66,6 +66,27 @@ impl Stored {
     /// The queried name in lower case.
     pub fn name(&self) -> Name<'_> {
         Name::read(&mut Reader::new(&self.octets)).unwrap_or(Name::ROOT)
+    }
+
+    /// The queried type and class.
+    pub fn asked(&self) -> Option<(u16, u16)> {
+        let (_, [a, b, c, d]) = self.question().split_last_chunk()?;
+        Some((u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])))
+    }
+
+    /// It as a message of id 0 without OPT, so with the lower bits of the
+    /// response code alone. TTLs are as they were when it was put away.
+    pub fn message(&self) -> Vec<u8> {
+        let [answers, authorities, additionals] = self.counts;
+        let bits = self.flags | (self.rcode.0 & flags::RCODE);
+        let header = [0, bits, 1, answers, authorities, additionals];
+        let header = header.into_iter().flat_map(u16::to_be_bytes);
+        header.chain(self.octets.iter().copied()).collect()
+    }
+
+    /// Why the answer is what it is.
+    pub fn ede(&self) -> Option<&Ede> {
+        self.ede.as_deref()
     }
 
     /// The response code.
