@@ -7,12 +7,12 @@
 //! has comes to this node without our help, and is left to whoever put it
 //! there.
 
+mod message;
 mod netlink;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use corefile::io_message;
 use rustix::io::Errno;
@@ -22,10 +22,10 @@ use tracing::info;
 use crate::errors::ErrorType;
 use netlink::{Address, Link, Netlink};
 
+/// The kind of a device of our own.
+const DUMMY: &str = "dummy";
 /// Where addresses go without dummy devices.
 const LOOPBACK: &str = "lo";
-/// How long the kernel may take to answer all that is asked at once.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The device and its addresses.
 #[derive(Debug)]
@@ -103,43 +103,25 @@ impl Interface {
         }
     }
 
-    /// Puts device and addresses in place where they are not. Takes at most
-    /// five seconds.
+    /// Puts device and addresses in place where they are not.
     ///
     /// # Errors
     ///
     /// All that could not be done; the rest is.
-    pub async fn ensure(&mut self) -> Result<(), Vec<InterfaceError>> {
-        let name = self.name.clone();
-        let done = tokio::time::timeout(PATIENCE, self.put_in_place()).await;
-        done.unwrap_or_else(|_| Err(vec![late(name)]))
-    }
-
-    /// Takes away what is ours. Takes at most five seconds.
-    ///
-    /// # Errors
-    ///
-    /// The first thing that could not be removed; the rest is.
-    pub async fn remove(&mut self) -> Result<(), InterfaceError> {
-        let name = self.name.clone();
-        let done = tokio::time::timeout(PATIENCE, self.take_away()).await;
-        done.unwrap_or_else(|_| Err(late(name)))
-    }
-
-    async fn put_in_place(&mut self) -> Result<(), Vec<InterfaceError>> {
-        let netlink = Netlink::connect().map_err(|error| vec![self.check(error)])?;
-        let link = self.link(&netlink).await.map_err(|error| vec![error])?;
-        let present = netlink.addresses().await;
+    pub fn ensure(&mut self) -> Result<(), Vec<InterfaceError>> {
+        let mut netlink = Netlink::connect().map_err(|error| vec![self.check(error)])?;
+        let link = self.link(&mut netlink).map_err(|error| vec![error])?;
+        let present = netlink.addresses();
         let present = present.map_err(|error| vec![self.check(error)])?;
         let mut errors = Vec::new();
         for ip in self.addresses.clone() {
-            if let Err(error) = self.place(&netlink, &link, &present, ip).await {
+            if let Err(error) = self.place(&mut netlink, &link, &present, ip) {
                 errors.push(error);
             }
         }
         // An IPv6 address of a link that is down answers nobody.
-        if link.is_dummy && !link.is_up && self.addresses.iter().any(IpAddr::is_ipv6) {
-            let up = netlink.set_up(&link).await;
+        if link.kind == DUMMY && !link.is_up && self.addresses.iter().any(IpAddr::is_ipv6) {
+            let up = netlink.set_up(&link);
             errors.extend(up.err().map(|error| self.check(error)));
         }
         match errors.is_empty() {
@@ -148,15 +130,40 @@ impl Interface {
         }
     }
 
+    /// Takes away what is ours.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that could not be removed; the rest is.
+    pub fn remove(&mut self) -> Result<(), InterfaceError> {
+        let mut netlink = Netlink::connect().map_err(|error| self.check(error))?;
+        let mut trouble = None;
+        if let Some(link) = self.find(&mut netlink, &self.name)?
+            && link.kind == DUMMY
+        {
+            // Its addresses go with it.
+            trouble = netlink.remove_link(&link).err();
+        }
+        let present = netlink.addresses();
+        for address in present.map_err(|error| self.check(error))? {
+            if self.addresses.contains(&address.ip) && self.is_ours(&address) {
+                let removed = netlink.remove(&address);
+                trouble = trouble.or_else(|| removed.err());
+            }
+        }
+        self.added.clear();
+        trouble.map_or(Ok(()), |error| Err(self.check(error)))
+    }
+
     /// The device that has the addresses, made if need be.
-    async fn link(&mut self, netlink: &Netlink) -> Result<Link, InterfaceError> {
-        if let Some(link) = self.find(netlink, &self.name).await? {
+    fn link(&mut self, netlink: &mut Netlink) -> Result<Link, InterfaceError> {
+        if let Some(link) = self.find(netlink, &self.name)? {
             self.on_loopback = false;
             return Ok(link);
         }
-        match netlink.add_dummy(&self.name).await {
+        match netlink.add_link(&self.name, DUMMY) {
             Ok(()) => info!("Added interface - {}", self.name),
-            Err(error) if is(&error, Errno::OPNOTSUPP) => return self.loopback(netlink).await,
+            Err(error) if is(&error, Errno::OPNOTSUPP) => return self.loopback(netlink),
             // Somebody was faster.
             Err(error) if is(&error, Errno::EXIST) => {}
             Err(source) => {
@@ -165,10 +172,10 @@ impl Interface {
             }
         }
         let gone = || self.check(Errno::NODEV.into());
-        self.find(netlink, &self.name).await?.ok_or_else(gone)
+        self.find(netlink, &self.name)?.ok_or_else(gone)
     }
 
-    async fn loopback(&mut self, netlink: &Netlink) -> Result<Link, InterfaceError> {
+    fn loopback(&mut self, netlink: &mut Netlink) -> Result<Link, InterfaceError> {
         if !self.on_loopback {
             let name = &self.name;
             info!(
@@ -177,17 +184,17 @@ impl Interface {
         }
         self.on_loopback = true;
         let gone = || self.check(Errno::NODEV.into());
-        self.find(netlink, LOOPBACK).await?.ok_or_else(gone)
+        self.find(netlink, LOOPBACK)?.ok_or_else(gone)
     }
 
-    async fn find(&self, netlink: &Netlink, name: &str) -> Result<Option<Link>, InterfaceError> {
-        let link = netlink.link(name).await;
+    fn find(&self, netlink: &mut Netlink, name: &str) -> Result<Option<Link>, InterfaceError> {
+        let link = netlink.link(name);
         link.map_err(|error| self.check(error))
     }
 
-    async fn place(
+    fn place(
         &mut self,
-        netlink: &Netlink,
+        netlink: &mut Netlink,
         link: &Link,
         present: &[Address],
         ip: IpAddr,
@@ -198,14 +205,14 @@ impl Interface {
         }
         // One of ours elsewhere is from a time when the device had another name.
         if let Some(address) = there.find(|address| !self.is_ours(address)) {
-            let other = netlink.link_by_index(address.link).await.ok().flatten();
+            let other = netlink.link_by_index(address.link).ok().flatten();
             return Err(InterfaceError::Taken {
                 address: ip,
                 other: other.map_or_else(|| address.link.to_string(), |link| link.name),
                 name: link.name.clone(),
             });
         }
-        match netlink.add(link, ip).await {
+        match netlink.add(link, ip) {
             Ok(()) => info!("Added {ip} to interface {}", link.name),
             Err(error) if is(&error, Errno::EXIST) => return Ok(()),
             Err(source) => {
@@ -220,25 +227,6 @@ impl Interface {
         Ok(())
     }
 
-    async fn take_away(&mut self) -> Result<(), InterfaceError> {
-        let netlink = Netlink::connect().map_err(|error| self.check(error))?;
-        let mut trouble = None;
-        if let Some(link) = self.find(&netlink, &self.name).await?
-            && link.is_dummy
-        {
-            // Its addresses go with it.
-            trouble = netlink.remove_link(&link).await.err();
-        }
-        let present = netlink.addresses().await;
-        for address in present.map_err(|error| self.check(error))? {
-            if self.addresses.contains(&address.ip) && self.is_ours(&address) {
-                trouble = trouble.or(netlink.remove(address).await.err());
-            }
-        }
-        self.added.clear();
-        trouble.map_or(Ok(()), |error| Err(self.check(error)))
-    }
-
     fn is_ours(&self, address: &Address) -> bool {
         address.is_ours || self.added.contains(&(address.link, address.ip))
     }
@@ -247,11 +235,6 @@ impl Interface {
         let name = self.name.clone();
         InterfaceError::Check { name, source }
     }
-}
-
-fn late(name: String) -> InterfaceError {
-    let source = io::Error::new(io::ErrorKind::TimedOut, "the kernel does not answer");
-    InterfaceError::Check { name, source }
 }
 
 fn is(error: &io::Error, errno: Errno) -> bool {

@@ -43,7 +43,7 @@ impl Setup {
     pub async fn ensure(&mut self) {
         let mut trouble = Vec::new();
         if let Some(interface) = &mut self.interface
-            && let Err(errors) = interface.ensure().await
+            && let Err(errors) = interface.ensure()
         {
             trouble.extend(errors.iter().map(|error| (error.kind(), error.to_string())));
         }
@@ -84,7 +84,7 @@ impl Setup {
             trouble.push((error.kind(), text));
         }
         if let Some(interface) = &mut self.interface
-            && let Err(error) = interface.remove().await
+            && let Err(error) = interface.remove()
         {
             trouble.push((error.kind(), error.to_string()));
         }
