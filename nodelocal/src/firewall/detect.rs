@@ -182,6 +182,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use pando_test::Netns;
+
     use super::*;
 
     #[test]
@@ -212,5 +214,31 @@ table ip6 nat {
             seen,
             ["inet filter input drop true", "ip6 nat OUTPUT accept false"]
         );
+    }
+
+    #[test]
+    fn a_chain_that_drops_whatever_we_accept_is_found() {
+        let Some(nft) = Nft::find().filter(|_| Netns::missing().is_none()) else {
+            println!("skipped: no nft, or no namespaces");
+            return;
+        };
+        let node = Netns::create("node").unwrap();
+        let tool = Tool::Nft(nft);
+        let mut found = Vec::new();
+        for script in [
+            "add table ip6 a; add chain ip6 a six { type filter hook input priority 0; policy drop; }",
+            "add table inet b; add chain inet b out { type filter hook output priority 0; policy drop; }",
+            "add table inet c; add chain inet c in { type filter hook input priority 0; policy drop; }",
+        ] {
+            node.run(["nft", script]).unwrap();
+            let chain = node.enter(|| {
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = runtime.enable_all().build().unwrap();
+                runtime.block_on(dropping_chain(&tool, false))
+            });
+            found.push(chain.unwrap());
+        }
+        let expected = Some("chain in of table inet c".to_owned());
+        assert_eq!(found, [None, None, expected]);
     }
 }
