@@ -33,7 +33,7 @@ pub(crate) async fn run(
                 Event::Claimed
             }
             Job::Release => {
-                setup.remove().await;
+                setup.release().await;
                 Event::Released
             }
             Job::Remove => {
