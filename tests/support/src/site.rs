@@ -110,6 +110,8 @@ impl Site {
             }
         }
         let (node, cluster) = (Netns::create("node")?, Netns::create("cluster")?);
+        // Its addresses of IPv6 come and change by themselves after a while.
+        let _ = node.sysctl("net/ipv6/conf/default/addr_gen_mode", "1");
         link((&node, "eth0"), (&cluster, "eth0"))?;
         node.sysctl("net/ipv4/ip_forward", "1")?;
         node.ip(&format!(
