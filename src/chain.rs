@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use smallvec::SmallVec;
+use tokio::sync::watch;
 
 use crate::clock::Tick;
 use crate::metrics::server::BlockSeries;
@@ -587,14 +588,22 @@ impl Exchange {
 
 /// A zone that can be handed out whole (RFC 5936).
 pub trait Transferer: Send + Sync {
-    /// The records of `zone` in transfer order, SOA first and last, for a
-    /// client whose copy has `serial` (IXFR) or none (AXFR). A client that is
+    /// The records of `zone` in transfer order for `client`, whose copy has
+    /// `serial` (IXFR) or none (AXFR): all of them between two SOAs, or the
+    /// differences from that very copy (RFC 1995 section 4). A client that is
     /// up to date gets the SOA alone. `None`: not my zone.
     fn transfer(
         &self,
         zone: Name<'_>,
         serial: Option<u32>,
+        client: IpAddr,
     ) -> Option<Box<dyn Iterator<Item = crate::wire::Record> + Send + '_>>;
+
+    /// The zones whose copies should be told of changes, each with its serial
+    /// as it moves; `None` while there is nothing to hand out.
+    fn changing(&self) -> Vec<(NameBuf, watch::Receiver<Option<u32>>)> {
+        Vec::new()
+    }
 }
 
 /// Knows the search lists of clients (CoreDNS: `AutoPather`).

@@ -47,6 +47,8 @@ mod process;
 mod reload;
 #[path = "e2e/rewrite.rs"]
 mod rewrite;
+#[path = "e2e/secondary.rs"]
+mod secondary;
 #[path = "e2e/serving.rs"]
 mod serving;
 #[path = "e2e/signals.rs"]

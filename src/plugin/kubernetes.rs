@@ -57,11 +57,13 @@
 //!   server is away. Answers from it say so (RFC 8914: Stale Answer).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use self::external_name::Chain;
 use self::lookup::Rules;
 use self::records::{Asking, Outcome};
 use self::spec::Options;
+use self::versions::Copies;
 use self::view::View;
 use self::xfr::Transfer;
 use super::{Block, Definition, Parsed, Spec};
@@ -71,6 +73,7 @@ use crate::wire::{Ede, Name, NameBuf, Rcode, Record, Section, flags};
 mod apex;
 pub mod client;
 mod clients;
+mod differences;
 mod examples;
 mod external_name;
 mod frames;
@@ -96,6 +99,7 @@ mod start;
 mod state_file;
 pub mod store;
 mod table;
+mod versions;
 mod view;
 mod watch;
 mod writer;
@@ -126,6 +130,8 @@ pub(super) struct Kubernetes {
     /// The addresses by which this server may be an endpoint.
     local: Vec<IpAddr>,
     view: View,
+    /// Which versions of the zones others have.
+    copies: Copies,
 }
 
 struct Zone {
@@ -194,6 +200,7 @@ impl Kubernetes {
             ttl: options.ttl,
             local,
             view,
+            copies: Copies::default(),
         }
     }
 
@@ -225,6 +232,7 @@ impl Kubernetes {
             let asking = Asking {
                 rules: &self.rules,
                 snapshot,
+                versions: self.view.versions(),
                 local: &self.local,
                 primary: self.primary.name(),
                 zone: zone.name.name(),
@@ -337,14 +345,34 @@ impl Transferer for Kubernetes {
         &self,
         zone: Name<'_>,
         serial: Option<u32>,
+        client: IpAddr,
     ) -> Option<Box<dyn Iterator<Item = Record> + Send + '_>> {
         let (own, _) = self.zone_of(zone)?;
-        Some(Box::new(Transfer::new(
-            self,
-            zone,
-            own.multicluster,
-            serial,
-        )))
+        let multicluster = own.multicluster;
+        let Some(version) = self.view.versions().current() else {
+            let snapshot = self.view.load();
+            let current = snapshot.zone_serial(multicluster);
+            let transfer = Transfer::new(self, zone, multicluster, snapshot, current);
+            return Some(Box::new(transfer.since(serial)));
+        };
+        let servers = apex::addresses(&self.rules, &version.snapshot, &self.local, zone);
+        let copies = self
+            .copies
+            .hand_out(zone, client, serial, &version, &servers);
+        if let Some(old) = copies {
+            let made = self.differences(zone, multicluster, &old, &version, &servers);
+            return Some(Box::new(made.into_iter()));
+        }
+        let snapshot = Arc::clone(&version.snapshot);
+        let transfer = Transfer::new(self, zone, multicluster, snapshot, version.serial());
+        Some(Box::new(transfer.since(serial)))
+    }
+
+    fn changing(&self) -> Vec<(NameBuf, tokio::sync::watch::Receiver<Option<u32>>)> {
+        let zones = self.zones.iter();
+        zones
+            .map(|zone| (zone.name.clone(), self.view.versions().announced()))
+            .collect()
     }
 }
 

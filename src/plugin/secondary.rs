@@ -39,9 +39,11 @@
 //!
 //! Answers are live: no cache keeps them, a change shows at once.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use self::keeper::Keeper;
 use super::zone::{Lookup, Outcome};
@@ -285,6 +287,7 @@ impl Transferer for Secondary {
         &self,
         zone: Name<'_>,
         serial: Option<u32>,
+        _: IpAddr,
     ) -> Option<Box<dyn Iterator<Item = Record> + Send + '_>> {
         let keeper = self.keeper(zone)?;
         let zone = keeper.zone_of(zone)?;
@@ -294,5 +297,12 @@ impl Transferer for Secondary {
             }
             _ => Some(Box::new(zone.transfer())),
         }
+    }
+
+    fn changing(&self) -> Vec<(NameBuf, watch::Receiver<Option<u32>>)> {
+        let keepers = self.keepers.iter();
+        keepers
+            .map(|keeper| (keeper.origin().to_buf(), keeper.serial()))
+            .collect()
     }
 }

@@ -1,5 +1,5 @@
-//! `transfer`: hands zones out whole (RFC 5936), and by RFC 1995 as a whole
-//! or not at all.
+//! `transfer`: hands zones out whole (RFC 5936) or by their differences (RFC
+//! 1995), and tells of changes (RFC 1996).
 //!
 //! ```text
 //! transfer [ZONES...] {
@@ -11,17 +11,24 @@
 //! ZONES defaults to the block's zones; of several directives the one with
 //! the longest zone decides. `to` is required: who may ask, by IP address (a
 //! port, default 53, is where notifications go), `*` for all. `source` is
-//! the address that notifications come from; `kubernetes` sends none.
+//! the address that notifications come from.
+//!
+//! A zone of `kubernetes` goes out by its differences to a client that has
+//! had it from here at most a few thousand changes ago, and its serial then
+//! moves with every version that goes out. Who stands in `to` by address is
+//! told at the start and of each change, at most every 100 ms, in three tries.
 //!
 //! The records come from the first plugin behind this one that has the zone.
 //! Over UDP, and to others than those in `to`, the answer is REFUSED.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{Exchange, Failure, Next, Plugin, Proto, Served, Serving};
 use crate::wire::{Name, NameBuf, Rcode, Reader, Record, Request, Section, flags, rtype};
+
+mod notify;
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "transfer",
@@ -30,6 +37,8 @@ pub(super) static DEFINITION: Definition = Definition {
 
 const TARGET: &str = "plugin/transfer";
 const PROPERTIES: &[&str] = &["to", "source"];
+/// Where notifications go by default.
+const PORT: u16 = 53;
 /// A message that would grow beyond this many octets is sent first.
 const MESSAGE: usize = 63_000;
 
@@ -46,6 +55,9 @@ struct Rule {
     /// unless `anyone`.
     to: Vec<IpAddr>,
     anyone: bool,
+    /// Who is told of changes.
+    told: Vec<SocketAddr>,
+    source: Option<IpAddr>,
 }
 
 fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
@@ -56,8 +68,9 @@ fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
             zones: block.origins(&words.remaining_args()),
             to: Vec::new(),
             anyone: false,
+            told: Vec::new(),
+            source: None,
         };
-        let mut source = None;
         while words.next_block() {
             match words.val() {
                 "to" => {
@@ -68,7 +81,13 @@ fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
                     for host in hosts {
                         match address(&host.text) {
                             _ if &*host.text == "*" => rule.anyone = true,
-                            Ok((ip, _)) => rule.to.push(ip),
+                            Ok((ip, port)) => {
+                                rule.to.push(ip);
+                                // CoreDNS takes any port, and then tells nobody.
+                                let port = port.map_or(Ok(PORT), str::parse);
+                                let told = port.ok().map(|port| SocketAddr::new(ip, port));
+                                rule.told.extend(told);
+                            }
                             Err(why) => return Err(corefile::Error::plain(why).at(host)),
                         }
                     }
@@ -78,7 +97,7 @@ fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
                     let [address] = *words.remaining_args() else {
                         return Err(words.arg_err());
                     };
-                    if source.is_some() {
+                    if rule.source.is_some() {
                         return Err(words.err("source already specified").in_plugin("transfer"));
                     }
                     let Ok(ip) = address.parse::<IpAddr>() else {
@@ -86,7 +105,7 @@ fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
                         let message = format!("invalid source address {address}");
                         return Err(words.err(message).in_plugin("transfer"));
                     };
-                    source = Some(ip);
+                    rule.source = Some(ip);
                 }
                 other => {
                     let message = format!("unknown property {}", corefile::quote(other));
@@ -121,7 +140,9 @@ pub(super) fn address(text: &str) -> Result<(IpAddr, Option<&str>), String> {
 
 impl Spec for TransferSpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
-        builder.push(Arc::new(Transfer { rules: self.rules }));
+        let transfer = Arc::new(Transfer { rules: self.rules });
+        notify::start(&transfer, builder);
+        builder.push(transfer);
         Ok(())
     }
 }
@@ -161,7 +182,8 @@ impl Plugin for Transfer {
         let Some(rule) = self.rule(request.name()) else {
             return next.serve(exchange);
         };
-        if !rule.anyone && !rule.to.contains(&exchange.client.ip().to_canonical()) {
+        let client = exchange.client.ip().to_canonical();
+        if !rule.anyone && !rule.to.contains(&client) {
             // Written here, so that `log` sees it.
             exchange.answer().set_rcode(Rcode::REFUSED);
             return Box::pin(std::future::ready(Ok(Rcode::NOERROR)));
@@ -176,7 +198,7 @@ impl Plugin for Transfer {
         let records = next
             .plugins()
             .filter_map(|plugin| plugin.transferer())
-            .find_map(|source| source.transfer(request.name(), serial));
+            .find_map(|source| source.transfer(request.name(), serial, client));
         match records {
             Some(records) => Box::pin(send(exchange, records)),
             None => next.serve(exchange),

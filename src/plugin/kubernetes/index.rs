@@ -90,6 +90,7 @@ impl Index {
             }
         };
         self.dirty |= applied.changed;
+        self.next.state.changes += u64::from(applied.changed);
         applied
     }
 
@@ -127,6 +128,7 @@ impl Index {
             },
         };
         self.dirty |= applied.changed;
+        self.next.state.changes += u64::from(applied.changed);
         applied
     }
 
@@ -207,6 +209,7 @@ impl Index {
         };
         let first = self.listed.insert(kind);
         self.dirty |= gone > 0 || first;
+        self.next.state.changes += gone as u64;
         gone
     }
 

@@ -12,6 +12,7 @@ use super::names::{Asked, Dialect, Subtree};
 use super::reverse;
 use super::snapshot::{Entry, Snapshot};
 use super::soa;
+use super::versions::Versions;
 use crate::wire::{Name, NameBuf, Owner, RData, Reader, Reply, Request, Section, rtype};
 
 /// How a query ends, as far as the snapshot knows.
@@ -32,6 +33,8 @@ pub(super) enum Outcome {
 pub(super) struct Asking<'a> {
     pub(super) rules: &'a Rules,
     pub(super) snapshot: &'a Snapshot,
+    /// Where the zone is handed out, this says which serial it has.
+    pub(super) versions: &'a Versions,
     /// The addresses of this server.
     pub(super) local: &'a [IpAddr],
     /// The zone that the targets of PTR records lie in.
@@ -79,10 +82,10 @@ impl<'a> Asking<'a> {
 
     /// Appends the zone's SOA.
     pub(super) fn push_soa(&self, reply: &mut Reply, section: Section) {
-        let serial = match self.multicluster {
-            false => self.snapshot.serial(),
-            true => self.snapshot.multicluster_serial(),
-        };
+        let serial = self
+            .versions
+            .serial()
+            .unwrap_or_else(|| self.snapshot.zone_serial(self.multicluster));
         soa::push(
             reply,
             section,

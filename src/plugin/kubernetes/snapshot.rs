@@ -34,6 +34,8 @@ pub(super) type Tag = u32;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) generation: u64,
+    /// How many objects came, changed or went.
+    pub(super) changes: u64,
     pub(super) synced: bool,
     pub(super) stale: bool,
     pub(super) serial: u32,
@@ -89,6 +91,14 @@ impl Snapshot {
     /// The SOA serial of multicluster zones.
     pub fn multicluster_serial(&self) -> u32 {
         self.state.multicluster_serial
+    }
+
+    /// The SOA serial of a cluster or a multicluster zone.
+    pub(super) fn zone_serial(&self, multicluster: bool) -> u32 {
+        match multicluster {
+            false => self.serial(),
+            true => self.multicluster_serial(),
+        }
     }
 
     /// Whether a namespace exists and matches `namespace_labels`.
@@ -194,6 +204,26 @@ impl Snapshot {
     /// How many pod addresses are known.
     pub fn pod_count(&self) -> usize {
         self.pods.len()
+    }
+
+    /// Whether a zone of both has the same records for all that is known of
+    /// its services.
+    pub(super) fn shares_services(&self, other: &Self) -> bool {
+        self.services.is_same(&other.services)
+            && self.imports.is_same(&other.imports)
+            && self.namespaces.is_same(&other.namespaces)
+    }
+
+    /// What can be told of services by name. It shares what has not changed
+    /// since, and nothing else.
+    pub(super) fn without_addresses(&self) -> Self {
+        Self {
+            cluster_ips: IpTable::default(),
+            external_ips: IpTable::default(),
+            endpoint_ips: IpTable::default(),
+            pods: IpTable::default(),
+            ..self.clone()
+        }
     }
 
     pub(super) fn hash(&self, namespace: &[u8], name: &[u8]) -> u64 {

@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::client::{Access, AccessError, Tls};
@@ -14,6 +15,7 @@ use super::metrics::Metrics;
 use super::slim::Keep;
 use super::spec::{Options, PodMode, Source};
 use super::store::{self, Store, StoreConfig};
+use super::versions::Versions;
 use super::view::View;
 use super::{Kubernetes, TARGET};
 use crate::interfaces;
@@ -28,6 +30,9 @@ const STALE_WAIT: Duration = Duration::from_millis(500);
 struct Watched {
     store: Arc<Store>,
     token: Arc<()>,
+    /// What zones are handed out from, where `transfer` does.
+    versions: Arc<Versions>,
+    follower: OnceLock<AbortHandle>,
 }
 
 impl Spec for Options {
@@ -62,14 +67,33 @@ pub(super) fn watch(options: &Options, builder: &mut Builder<'_>) -> Result<View
     let control = builder.control;
     let watched = builder.kept.take_or(&format!("kubernetes {config:?}"), || {
         let store = Store::start(&config, Arc::new(Metrics), control)?;
-        let token = Arc::new(());
-        Ok::<_, store::StartError>(Arc::new(Watched { store, token }))
+        Ok::<_, store::StartError>(Arc::new(Watched {
+            store,
+            token: Arc::new(()),
+            versions: Arc::default(),
+            follower: OnceLock::new(),
+        }))
     });
     let watched = watched.map_err(|error| BuildError::new(error.to_string()))?;
     // Lost with the hook when the configuration never comes into force.
     let token = Arc::clone(&watched.token);
 
     let view = View::new(Arc::clone(watched.store.snapshots()));
+    let view = view.with_versions(Arc::clone(&watched.versions));
+    let (transferred, control) = (Arc::clone(&watched), builder.control.clone());
+    builder.when_assembled(move |block| {
+        if block.chain.iter().any(|plugin| plugin.name() == "transfer") {
+            let Watched {
+                store, versions, ..
+            } = &*transferred;
+            let follow = || {
+                let (cell, changes) = (Arc::clone(store.snapshots()), store.changes());
+                let follower = Arc::clone(versions).follow(cell, changes);
+                control.spawn(follower).abort_handle()
+            };
+            transferred.follower.get_or_init(follow);
+        }
+    });
     let limit = match view.load().stale() {
         true => options.startup_timeout.min(STALE_WAIT),
         false => options.startup_timeout,
@@ -86,6 +110,9 @@ pub(super) fn watch(options: &Options, builder: &mut Builder<'_>) -> Result<View
             drop(token);
             if Arc::strong_count(&watched.token) == 1 {
                 watched.store.shutdown().await;
+                if let Some(follower) = watched.follower.get() {
+                    follower.abort();
+                }
             }
             Ok(())
         })

@@ -213,6 +213,11 @@ impl Store {
         &self.shared.published
     }
 
+    /// Is told of each snapshot: its generation.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
     /// Resolves when every collection has been read once.
     pub fn wait_synced(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut synced = self.shared.synced.subscribe();
@@ -272,6 +277,7 @@ pub(super) struct Shared {
     published: Arc<ArcSwap<Snapshot>>,
     writer: Mutex<Writer>,
     synced: watch::Sender<bool>,
+    changed: watch::Sender<u64>,
     observer: Arc<dyn Observer>,
 }
 
@@ -289,6 +295,7 @@ impl Shared {
             published,
             writer,
             synced: watch::Sender::new(false),
+            changed: watch::Sender::new(0),
             observer,
         }
     }
@@ -304,7 +311,10 @@ impl Shared {
             if writer.index.dirty() {
                 // Under the lock, so that an older state never replaces a
                 // newer one.
-                self.published.store(Arc::new(writer.index.snapshot()));
+                let snapshot = writer.index.snapshot();
+                let generation = snapshot.generation();
+                self.published.store(Arc::new(snapshot));
+                self.changed.send_replace(generation);
             }
             (writer.index.synced(), writer.take_triggered())
         };

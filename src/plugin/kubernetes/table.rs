@@ -79,6 +79,31 @@ impl<T> Table<T> {
         }
     }
 
+    /// Whether neither has been edited since one was copied from the other.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.root, &other.root)
+    }
+
+    /// The buckets that may differ, each with the other's. It takes as long
+    /// as there are branches that were edited.
+    pub(super) fn differing<'t>(
+        &'t self,
+        other: &'t Self,
+    ) -> impl Iterator<Item = (&'t [T], &'t [T])> {
+        let branches = self.root.iter().zip(other.root.iter());
+        let edited = branches.filter(|(own, other)| match (own, other) {
+            (Some(own), Some(other)) => !Arc::ptr_eq(own, other),
+            (own, other) => own.is_some() || other.is_some(),
+        });
+        edited.flat_map(|(own, other)| {
+            let items = |branch: &'t Option<Arc<Branch<T>>>, at: usize| {
+                let bucket = branch.as_deref().and_then(|branch| branch.get(at));
+                bucket.map_or(&[][..], Bucket::items)
+            };
+            (0..FANOUT).map(move |at| (items(own, at), items(other, at)))
+        })
+    }
+
     /// All items, in no order that means anything.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         let branches = self.root.iter().flatten();

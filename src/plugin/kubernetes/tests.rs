@@ -6,6 +6,7 @@ mod handler;
 mod negatives;
 mod setup;
 mod transfers;
+mod versions;
 
 use std::future::Future;
 use std::net::IpAddr;

@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, Cache};
 use smallvec::SmallVec;
 
 use super::snapshot::Snapshot;
+use super::versions::Versions;
 
 type Cell = Arc<ArcSwap<Snapshot>>;
 type Caches = SmallVec<[Cache<Cell, Arc<Snapshot>>; REMEMBERED]>;
@@ -24,11 +25,23 @@ thread_local! {
 #[derive(Clone, Debug)]
 pub(super) struct View {
     cell: Cell,
+    versions: Arc<Versions>,
 }
 
 impl View {
     pub(super) fn new(cell: Cell) -> Self {
-        Self { cell }
+        let versions = Arc::default();
+        Self { cell, versions }
+    }
+
+    /// The same, of which these versions are handed out.
+    pub(super) fn with_versions(self, versions: Arc<Versions>) -> Self {
+        Self { versions, ..self }
+    }
+
+    /// What has been handed out as a zone.
+    pub(super) fn versions(&self) -> &Arc<Versions> {
+        &self.versions
     }
 
     /// Calls `f` with the newest snapshot. `f` must not read a view itself.

@@ -25,6 +25,7 @@ pub(super) struct Transfer<'k> {
     snapshot: Arc<Snapshot>,
     zone: NameBuf,
     multicluster: bool,
+    serial: u32,
     /// What is to come: namespace and name.
     services: std::vec::IntoIter<(Arc<str>, Arc<str>)>,
     ready: VecDeque<Record>,
@@ -37,27 +38,33 @@ impl<'k> Transfer<'k> {
         kubernetes: &'k Kubernetes,
         zone: Name<'_>,
         multicluster: bool,
-        serial: Option<u32>,
+        snapshot: Arc<Snapshot>,
+        serial: u32,
     ) -> Self {
-        let snapshot = kubernetes.view.load();
-        let soa = soa::record(zone, kubernetes.ttl, snapshot.serial());
-        let mut transfer = Self {
+        Self {
             kubernetes,
             zone: zone.to_buf(),
             multicluster,
             services: Vec::new().into_iter(),
-            ready: VecDeque::from([soa.clone()]),
+            ready: VecDeque::from([soa::record(zone, kubernetes.ttl, serial)]),
             last: None,
             snapshot,
-        };
-        if serial.is_some_and(|serial| serial != 0 && serial == transfer.snapshot.serial()) {
+            serial,
+        }
+    }
+
+    /// All of it, or the SOA alone if that is what the client has.
+    pub(super) fn since(self, serial: Option<u32>) -> Self {
+        let mut transfer = self;
+        if serial.is_some_and(|serial| serial != 0 && serial == transfer.serial) {
             return transfer;
         }
-        transfer.last = Some(soa);
+        let kubernetes = transfer.kubernetes;
+        transfer.last = transfer.ready.front().cloned();
         transfer.push_servers();
         let rules = &kubernetes.rules;
         let snapshot = &transfer.snapshot;
-        let mut services: Vec<_> = match multicluster {
+        let mut services: Vec<_> = match transfer.multicluster {
             false => snapshot.services().map(|(_, service)| service).collect(),
             true => snapshot.imports().map(|(_, service)| service).collect(),
         };
@@ -83,10 +90,7 @@ impl<'k> Transfer<'k> {
                     .push_back(Record::new(Section::Answer, zone, *ttl, &ns));
             }
         }
-        for (name, ip) in &found {
-            self.ready
-                .push_back(Record::new(Section::Answer, name.name(), 0, &rdata_of(*ip)));
-        }
+        self.ready.extend(found.iter().map(server_record));
     }
 
     fn push_service(&mut self, namespace: &str, name: &str) {
@@ -95,22 +99,37 @@ impl<'k> Transfer<'k> {
             false => self.snapshot.service(namespace, name),
             true => self.snapshot.import(namespace, name),
         };
-        let Some((entry, service)) = entry.and_then(|entry| Some((entry, entry.service()?))) else {
-            return;
-        };
-        let Some(name) = service_name(entry, self.zone.name()) else {
-            return;
-        };
-        let mut out = Out {
-            ttl: self.kubernetes.ttl,
-            name,
-            records: &mut self.ready,
-        };
-        match service.kind {
-            ServiceKind::ClusterIp => out.cluster(service),
-            ServiceKind::Headless => out.headless(&self.kubernetes.rules, entry),
-            ServiceKind::ExternalName => out.alias(&service.external_name),
+        if let Some(entry) = entry {
+            let records = &mut self.ready;
+            push_entry(self.kubernetes, self.zone.name(), entry, records);
         }
+    }
+}
+
+/// The address of a name server.
+pub(super) fn server_record((name, ip): &(NameBuf, IpAddr)) -> Record {
+    Record::new(Section::Answer, name.name(), 0, &rdata_of(*ip))
+}
+
+/// Appends the records of a service, if there is one.
+pub(super) fn push_entry(
+    kubernetes: &Kubernetes,
+    zone: Name<'_>,
+    entry: &Entry,
+    records: &mut VecDeque<Record>,
+) {
+    let Some((service, name)) = entry.service().zip(service_name(entry, zone)) else {
+        return;
+    };
+    let mut out = Out {
+        ttl: kubernetes.ttl,
+        name,
+        records,
+    };
+    match service.kind {
+        ServiceKind::ClusterIp => out.cluster(service),
+        ServiceKind::Headless => out.headless(&kubernetes.rules, entry),
+        ServiceKind::ExternalName => out.alias(&service.external_name),
     }
 }
 

@@ -75,6 +75,11 @@ impl Keeper {
         self.notified.notify_one();
     }
 
+    /// Is told of each version.
+    pub(super) fn serial(&self) -> watch::Receiver<Option<u32>> {
+        self.serial.subscribe()
+    }
+
     pub(super) async fn wait_loaded(&self) {
         let mut serial = self.serial.subscribe();
         // It fails when nobody is left to load.

@@ -100,6 +100,7 @@ impl Transferer for Zones {
         &self,
         zone: Name<'_>,
         serial: Option<u32>,
+        _: IpAddr,
     ) -> Option<Box<dyn Iterator<Item = Record> + Send + '_>> {
         let zone = zone.to_buf();
         if zone.to_string() != "zone.test." {

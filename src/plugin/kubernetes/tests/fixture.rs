@@ -10,7 +10,7 @@ use super::super::snapshot::Snapshot;
 /// The SOA serial of the cluster: when its last object came.
 pub(super) const SERIAL: u32 = 1_700_000_000;
 
-const KINDS: &[Kind] = &[
+pub(super) const KINDS: &[Kind] = &[
     Kind::Namespaces,
     Kind::Services,
     Kind::EndpointSlices,
@@ -47,7 +47,7 @@ fn filled() -> Index {
     index
 }
 
-fn apply(index: &mut Index, kind: Kind, object: &Value) {
+pub(super) fn apply(index: &mut Index, kind: Kind, object: &Value) {
     let keep = Keep {
         pod_names: true,
         zones: true,

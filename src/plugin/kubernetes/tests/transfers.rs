@@ -7,7 +7,11 @@ use crate::wire::Record;
 
 fn records(plugin: &Kubernetes, zone: &str, serial: Option<u32>) -> Option<Vec<Record>> {
     let zone: NameBuf = zone.parse().unwrap();
-    Some(plugin.transfer(zone.name(), serial)?.collect())
+    Some(
+        plugin
+            .transfer(zone.name(), serial, [192, 0, 2, 1].into())?
+            .collect(),
+    )
 }
 
 fn lines(plugin: &Kubernetes, zone: &str) -> Vec<String> {

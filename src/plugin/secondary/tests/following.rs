@@ -222,7 +222,7 @@ async fn a_copy_is_handed_on_whole() {
     until(&chain, "a.", "192.0.2.1").await;
     let transferer = chain.plugins().next().unwrap().transferer().unwrap();
     let types = |zone: &str, serial| {
-        let records = transferer.transfer(name(zone).name(), serial)?;
+        let records = transferer.transfer(name(zone).name(), serial, [192, 0, 2, 1].into())?;
         Some(records.map(|record| record.rtype).collect::<Vec<_>>())
     };
     let whole = Some(vec![rtype::SOA, rtype::NS, rtype::A, rtype::SOA]);
