@@ -37,6 +37,9 @@ pub use word::{Refusal, Word};
 
 /// What a peer may take for its next message, until everything is handed over.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a worker may take to write down its cache. A successor is patient
+/// for longer.
+pub(crate) const DUMP: Duration = Duration::from_secs(3);
 /// Between two callers, after one was refused.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Messages full of sockets that are taken; more than are ever kept.

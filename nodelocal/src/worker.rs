@@ -7,7 +7,7 @@
 mod orphan;
 mod parent;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
@@ -29,6 +29,16 @@ const CONTROL_THREADS: usize = 2;
 /// Requests of the parent that may wait.
 const REQUESTS: usize = 16;
 
+/// What the parent gives a worker.
+struct Inheritance {
+    /// What was received and is not answered yet.
+    ledger: OwnedFd,
+    /// A dump of the cache to begin with.
+    warm: Option<OwnedFd>,
+    /// Where successors call.
+    listener: Option<OwnedFd>,
+}
+
 /// Serves until the parent or a signal ends it; the exit code.
 ///
 /// # Errors
@@ -44,7 +54,11 @@ pub fn run(mut options: Options) -> anyhow::Result<u8> {
     if socket_type(&socket) != Ok(SocketType::SEQPACKET) {
         anyhow::bail!("this is started by pando-node; start that");
     }
-    let (ledger, listener) = begin(&socket)?;
+    let Inheritance {
+        ledger,
+        warm,
+        listener,
+    } = begin(&socket)?;
     telemetry::init(telemetry::LINES).context("cannot start a thread")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -68,26 +82,25 @@ pub fn run(mut options: Options) -> anyhow::Result<u8> {
     let host = Host {
         opener: parent.clone(),
         ledger: Some(ledger),
+        warm: warm.map(File::from),
         serving: Box::new(move || parent.serving()),
         requests: Some(receiver),
-        ..Host::default()
     };
     let served = runtime.block_on(app::run(options, host));
     runtime.shutdown_background();
     Ok(served?)
 }
 
-/// What was received and is not answered yet; where successors call, if
-/// there is a hand-over. The server has no use yet for a warm cache.
-fn begin(socket: &OwnedFd) -> anyhow::Result<(OwnedFd, Option<OwnedFd>)> {
+fn begin(socket: &OwnedFd) -> anyhow::Result<Inheritance> {
     let parcel = channel::receive(socket, Wait::Forever)?.context("the parent is gone")?;
     let order = Order::decode(&parcel.bytes)?;
     let mut files = parcel.descriptors.into_iter();
     match order {
-        Order::Start { handover, .. } if files.len() == order.descriptors() => {
-            let ledger = files.next().context("no ledger")?;
-            Ok((ledger, handover.then(|| files.next_back()).flatten()))
-        }
+        Order::Start { warm, handover } if files.len() == order.descriptors() => Ok(Inheritance {
+            ledger: files.next().context("no ledger")?,
+            warm: warm.then(|| files.next()).flatten(),
+            listener: handover.then(|| files.next()).flatten(),
+        }),
         _ => anyhow::bail!("the parent begins with another order"),
     }
 }

@@ -1,7 +1,7 @@
 //! The supervisor's dealings with other instances.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,14 +9,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::{Instant, sleep};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::{Event, Phase, Supervisor};
 use crate::channel::Channel;
+use crate::control::Order;
 use crate::files;
 use crate::handover::{
-    Estate, Listener, Refusal, TakeError, Word, accept_failed, give, hear, say, settle, take,
+    DUMP, Estate, Listener, Refusal, TakeError, Word, accept_failed, give, hear, say, settle, take,
 };
 use crate::holder::Key;
 use crate::restarts::Restarts;
@@ -163,7 +165,7 @@ impl Supervisor {
             let _ = say(&channel, &Word::Refused(why), &[]);
             return;
         }
-        let estate = match self.estate() {
+        let mut estate = match self.estate() {
             Ok(estate) => estate,
             Err(error) => return error!("Cannot hand over: {error}"),
         };
@@ -176,8 +178,14 @@ impl Supervisor {
             keys: Vec::new(),
             goodbye: false,
         });
+        let dump = self.dump();
         let events = self.events.clone();
         tokio::spawn(async move {
+            if let Some((file, written)) = dump
+                && let Ok(Ok(_)) = timeout(DUMP, written).await
+            {
+                estate.warm = Some(file);
+            }
             if let Err(error) = give(&channel, &estate).await {
                 warn!("Hand-over: {error}");
                 drop(events.send(Event::Successor(id, None)));
@@ -186,6 +194,14 @@ impl Supervisor {
             drop(estate);
             relay(&channel, &events, |word| Event::Successor(id, word)).await;
         });
+    }
+
+    /// Lets the worker write down what its cache knows, if there is one.
+    fn dump(&mut self) -> Option<(OwnedFd, oneshot::Receiver<Option<OwnedFd>>)> {
+        let worker = self.worker.as_mut().filter(|worker| worker.serves)?;
+        let file = files::memory("cache").ok()?;
+        let written = worker.ask(|id| Order::Dump { id }, &[file.as_fd()]);
+        Some((file, written))
     }
 
     fn estate(&self) -> std::io::Result<Estate> {

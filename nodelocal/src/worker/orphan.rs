@@ -1,16 +1,19 @@
 //! A worker whose parent is gone.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use pando::app::Request;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::parent::Parent;
-use crate::handover::{self, Estate, Listener, Word, give, hear};
+use crate::files;
+use crate::handover::{self, DUMP, Estate, Listener, Word, give, hear};
 
 /// Ends the worker, at once or when another instance has taken over.
 pub(super) fn run(
@@ -26,7 +29,7 @@ pub(super) fn run(
     };
     warn!("The parent is gone; serving on until another instance takes over");
     control.block_on(async {
-        if let Err(error) = wait(parent, listener).await {
+        if let Err(error) = wait(parent, listener, &requests).await {
             error!("Cannot wait for another instance: {error}; ending");
         }
         drop(requests.send(Request::Stop).await);
@@ -34,7 +37,11 @@ pub(super) fn run(
 }
 
 /// Waits until a successor serves.
-async fn wait(parent: &Parent, listener: OwnedFd) -> io::Result<()> {
+async fn wait(
+    parent: &Parent,
+    listener: OwnedFd,
+    requests: &mpsc::Sender<Request>,
+) -> io::Result<()> {
     let copy = listener.try_clone()?;
     let listener = Listener::new(listener)?;
     loop {
@@ -45,9 +52,10 @@ async fn wait(parent: &Parent, listener: OwnedFd) -> io::Result<()> {
                 continue;
             }
         };
+        let warm = dump(requests).await;
         let estate = Estate {
             sockets: parent.kept().copies()?,
-            warm: None,
+            warm,
             listener: Some(copy.try_clone()?),
         };
         if let Err(error) = give(&channel, &estate).await {
@@ -68,4 +76,14 @@ async fn wait(parent: &Parent, listener: OwnedFd) -> io::Result<()> {
             }
         }
     }
+}
+
+/// What the caches know, if that can be had.
+async fn dump(requests: &mpsc::Sender<Request>) -> Option<OwnedFd> {
+    let file = File::from(files::memory("cache").ok()?);
+    let (reply, written) = oneshot::channel();
+    let request = Request::Dump(file.try_clone().ok()?, reply);
+    requests.send(request).await.ok()?;
+    timeout(DUMP, written).await.ok()?.ok()?.ok()?;
+    Some(file.into())
 }

@@ -109,6 +109,18 @@ impl Parent {
                     }
                 });
             }
+            (Order::Dump { id }, Some(file)) => {
+                let (reply, written) = oneshot::channel();
+                drop(requests.try_send(Request::Dump(file.into(), reply)));
+                let parent = self.clone();
+                control.spawn(async move {
+                    match written.await {
+                        Ok(Ok(_)) => parent.report(Report::Done { id }, &[]),
+                        Ok(Err(error)) => warn!("Cannot hand over the cache: {error}"),
+                        Err(_) => {}
+                    }
+                });
+            }
             _ => {}
         }
     }

@@ -96,6 +96,29 @@ fn lost_with_the_orphan() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_successor_begins_with_what_the_cache_knew() {
+    let node = Node::new().await;
+    let records = ["known.example. 60 IN A 192.0.2.7"];
+    node.upstream.answer("known.example.", "A", &records);
+    let mut old = node.start().await;
+    let client = node.client();
+    client.ask("known.example", "A").await.unwrap();
+    let new = node.succeed("Corefile2").await;
+    let answer = client.ask("known.example", "A").await.unwrap();
+    assert_eq!(answer.data(), ["192.0.2.7"]);
+    assert_eq!(node.upstream.count("known.example.", "A"), 1);
+    // Also from a worker whose parent is gone.
+    old.kill_parent().await;
+    drop(old);
+    let mut new = new;
+    new.kill_parent().await;
+    let newest = node.succeed("Corefile3").await;
+    client.ask("known.example", "A").await.unwrap();
+    assert_eq!(node.upstream.count("known.example.", "A"), 1);
+    newest.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_successor_that_ends_hands_back() {
     let node = Node::new().await;
     let old = node.start().await;

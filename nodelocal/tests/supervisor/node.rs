@@ -50,7 +50,7 @@ impl Node {
     /// Writes the template; `more` is one more line of the server block.
     pub(crate) fn corefile(&self, more: &str) {
         let text = format!(
-            ".:{} {{\n bind 127.0.0.1\n cache 30\n forward . {}\n health 127.0.0.1:{}\n prometheus 127.0.0.1:0\n {more}\n}}\n",
+            ".:{} {{\n bind 127.0.0.1\n cache 30\n forward . {} {{\n force_tcp\n }}\n health 127.0.0.1:{}\n prometheus 127.0.0.1:0\n {more}\n}}\n",
             self.dns.number(),
             self.upstream.address(),
             self.health.number(),
