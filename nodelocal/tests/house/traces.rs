@@ -62,3 +62,27 @@ async fn all_is_left_where_that_is_asked_for() {
     assert!(agent.wait_exit(BOUND).await.expect("ends").success());
     house.is_as(&with_one);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_drops_what_it_does_not_know_lets_pods_in() {
+    if only_for_the_agent() {
+        return;
+    }
+    let Some(house) = House::build(Behind::Pando, &["shop"]).await else {
+        return;
+    };
+    for rule in [
+        "-A INPUT -i lo -j ACCEPT",
+        "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT",
+        "-P INPUT DROP",
+    ] {
+        let command = ["iptables"].into_iter().chain(rule.split(' '));
+        house.site.node.run(command).expect("a rule");
+    }
+    let before = house.state();
+    let arguments = ["-firewall", "iptables"];
+    let mut agent = house.serving(&corefiles::cache_only(), &arguments).await;
+    agent.signal("TERM").await.expect("runs");
+    assert!(agent.wait_exit(BOUND).await.expect("ends").success());
+    house.is_as(&before);
+}
