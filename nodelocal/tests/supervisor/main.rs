@@ -324,6 +324,28 @@ async fn the_page_has_the_metrics_of_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_parent_is_small() {
+    let node = Node::new().await;
+    let agent = node.start().await;
+    node.page("/metrics").await.unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid().unwrap())).unwrap();
+    let octets = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap()
+            .trim_matches(|c: char| !c.is_ascii_digit())
+            .parse::<u64>()
+            .unwrap()
+            << 10
+    };
+    // Its own memory; its code is as small as it should be where it is released.
+    assert!(octets("RssAnon:") <= 2 << 20, "{status}");
+    if std::env::var_os("PANDO_NODE_BIN").is_some() {
+        assert!(octets("VmRSS:") <= 4 << 20, "{status}");
+    }
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigusr1_reloads() {
     let node = Node::new().await;
     let agent = node.start().await;

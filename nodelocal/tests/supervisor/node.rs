@@ -13,6 +13,8 @@ use tokio::process::Command;
 
 /// Queries a second under load.
 const RATE: u32 = 2000;
+/// Queries that may wait while all is well: a tenth of a second's.
+const BACKLOG: u64 = 200;
 
 /// What all agents of one node have in common.
 pub(crate) struct Node {
@@ -229,9 +231,12 @@ pub(crate) async fn gone(pid: u32) {
     until("the end of a worker", BOUND, gone).await.unwrap();
 }
 
-/// Waits until this many more queries are answered.
+/// Waits until this many more queries are answered, and few wait.
 pub(crate) async fn answers(load: &Load, count: u64) {
     let goal = load.answered() + count;
-    let enough = || async { (load.answered() >= goal).then_some(()) };
+    let enough = || async {
+        let waiting = load.sent().saturating_sub(load.answered());
+        (load.answered() >= goal && waiting <= BACKLOG).then_some(())
+    };
     until("answers", BOUND, enough).await.unwrap();
 }
