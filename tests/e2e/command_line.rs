@@ -69,7 +69,9 @@ async fn a_wrong_flag_is_told_with_the_usage_and_exit_2() {
 
 #[tokio::test]
 async fn without_a_corefile_whoami_and_log_are_served() {
-    let port = Port::claim().number();
+    // Held to the end: nobody else gets it meanwhile.
+    let claimed = Port::claim();
+    let port = claimed.number();
     let folder = folder();
     let mut process = spawn(folder.path(), &["-p", &port.to_string()], None);
     let zone = format!(".:{port}");
@@ -85,7 +87,9 @@ async fn without_a_corefile_whoami_and_log_are_served() {
 
 #[tokio::test]
 async fn a_corefile_in_the_working_directory_is_found() {
-    let port = Port::claim().number();
+    // Held to the end: nobody else gets it meanwhile.
+    let claimed = Port::claim();
+    let port = claimed.number();
     let folder = folder();
     let corefile = format!("example.org:{port} {{\n  whoami\n}}\n");
     std::fs::write(folder.path().join("Corefile"), corefile).unwrap();
@@ -96,7 +100,9 @@ async fn a_corefile_in_the_working_directory_is_found() {
 
 #[tokio::test]
 async fn a_corefile_comes_over_standard_input() {
-    let port = Port::claim().number();
+    // Held to the end: nobody else gets it meanwhile.
+    let claimed = Port::claim();
+    let port = claimed.number();
     let folder = folder();
     let arguments = ["-conf", "stdin", "-dns.port", &port.to_string()];
     let process = spawn(

@@ -139,7 +139,9 @@ async fn a_port_below_1024_without_the_capability_is_named_with_the_reason() {
 async fn an_empty_corefile_is_the_default_one() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("Corefile"), "\n# nothing\n").unwrap();
-    let port = Port::claim().number();
+    // Held to the end: nobody else gets it meanwhile.
+    let claimed = Port::claim();
+    let port = claimed.number();
     let process = spawn(folder.path(), &["-dns.port", &port.to_string()], None);
     let zone = format!(".:{port}");
     process.wait_for_line(&zone, BOUND).await.unwrap();
