@@ -43,7 +43,7 @@ pub enum Order {
         /// Whether the third is there.
         handover: bool,
     },
-    /// A socket [itself].
+    /// A socket itself.
     Opened {
         /// Of the request.
         id: u32,
