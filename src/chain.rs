@@ -604,6 +604,12 @@ pub trait Transferer: Send + Sync {
     fn changing(&self) -> Vec<(NameBuf, watch::Receiver<Option<u32>>)> {
         Vec::new()
     }
+
+    /// Is told when [`Transferer::changing`] has come to say something else;
+    /// `None` where it never does.
+    fn regrouped(&self) -> Option<watch::Receiver<()>> {
+        None
+    }
 }
 
 /// Knows the search lists of clients (CoreDNS: `AutoPather`).

@@ -1,5 +1,6 @@
 //! Tells copies that a zone has changed (RFC 1996, over UDP).
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{TARGET, Transfer};
+use crate::chain::Plugin;
 use crate::plugin::Builder;
 use crate::wire::{NameBuf, Rcode, Request, flags, opcode, rtype};
 
@@ -46,31 +48,24 @@ pub(super) fn start(transfer: &Arc<Transfer>, builder: &mut Builder<'_>) {
     if transfer.rules.iter().all(|rule| rule.told.is_empty()) {
         return;
     }
-    let found: Arc<Mutex<Vec<Told>>> = Arc::default();
+    let found: Arc<Mutex<Vec<Teller>>> = Arc::default();
     let (transfer, list) = (Arc::clone(transfer), Arc::clone(&found));
     builder.when_assembled(move |block| {
-        let sources = block.chain.iter().filter_map(|plugin| plugin.transferer());
+        let plugins = block.chain.iter();
+        let sources = plugins.filter(|plugin| plugin.transferer().is_some());
         let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
-        for (zone, serial) in sources.flat_map(|source| source.changing()) {
-            let Some(rule) = transfer.rule(zone.name()) else {
-                continue;
-            };
-            list.extend(rule.told.iter().map(|to| Told {
-                zone: zone.clone(),
-                serial: serial.clone(),
-                to: *to,
-                source: rule.source,
-                deaf: false,
-            }));
-        }
+        list.extend(sources.map(|source| Teller {
+            transfer: Arc::clone(&transfer),
+            source: Arc::clone(source),
+        }));
     });
     let tasks: Arc<Mutex<JoinSet<()>>> = Arc::default();
     let (started, control) = (Arc::clone(&tasks), builder.control.clone());
     builder.on_started(move || {
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         let mut started = started.lock().unwrap_or_else(PoisonError::into_inner);
-        for told in found.drain(..) {
-            started.spawn_on(told.follow(), &control);
+        for teller in found.drain(..) {
+            started.spawn_on(teller.run(), &control);
         }
         Box::pin(std::future::ready(Ok(())))
     });
@@ -79,6 +74,61 @@ pub(super) fn start(transfer: &Arc<Transfer>, builder: &mut Builder<'_>) {
         tasks.abort_all();
         Box::pin(std::future::ready(Ok(())))
     });
+}
+
+/// Has the copies of a plugin's zones told, whichever these are.
+struct Teller {
+    transfer: Arc<Transfer>,
+    source: Arc<dyn Plugin>,
+}
+
+impl Teller {
+    async fn run(self) {
+        let Some(source) = self.source.transferer() else {
+            return;
+        };
+        let mut regrouped = source.regrouped();
+        let mut known = HashMap::<NameBuf, watch::Receiver<Option<u32>>>::new();
+        // They end with their zones.
+        let mut tasks = JoinSet::new();
+        loop {
+            if let Some(regrouped) = &mut regrouped {
+                regrouped.mark_unchanged();
+            }
+            let zones = source.changing();
+            for (zone, serial) in &zones {
+                let same = |known: &watch::Receiver<_>| known.same_channel(serial);
+                if !known.get(zone).is_some_and(same) {
+                    for told in self.told(zone, serial) {
+                        tasks.spawn(told.follow());
+                    }
+                }
+            }
+            known = zones.into_iter().collect();
+            while tasks.try_join_next().is_some() {}
+            let Some(regrouped) = &mut regrouped else {
+                break;
+            };
+            if regrouped.changed().await.is_err() {
+                break;
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn told(&self, zone: &NameBuf, serial: &watch::Receiver<Option<u32>>) -> Vec<Told> {
+        let rule = self.transfer.rule(zone.name());
+        let told = rule.into_iter().flat_map(|rule| {
+            rule.told.iter().map(|to| Told {
+                zone: zone.clone(),
+                serial: serial.clone(),
+                to: *to,
+                source: rule.source,
+                deaf: false,
+            })
+        });
+        told.collect()
+    }
 }
 
 impl Told {
