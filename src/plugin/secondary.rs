@@ -4,6 +4,7 @@
 //! ```text
 //! secondary [ZONES...] {
 //!     transfer from ADDRESS...
+//!     catalog [MEMBER-ZONES...]
 //!     refresh DURATION
 //!     fallthrough [ZONES...]
 //! }
@@ -12,8 +13,7 @@
 //! ZONES defaults to the block's zones. `transfer from` is required and may
 //! stand several times: IP addresses, with a port or 53, that are tried in
 //! order. `fallthrough` passes names that do not exist on, all of them or
-//! those in ZONES. The catalog zones of CoreDNS (`catalog`) are not
-//! supported, and nothing signs a transfer (TSIG).
+//! those in ZONES. Nothing signs a transfer (TSIG).
 //!
 //! The zone is fetched at the start; until a primary has given it, and once it
 //! has expired without any, the answer is SERVFAIL. A transfer that fails is
@@ -37,23 +37,42 @@
 //! stay incremental as long as it is the same one: give that Service
 //! `sessionAffinity: ClientIP`, or name the primaries one by one.
 //!
-//! Answers are live: no cache keeps them, a change shows at once.
+//! `catalog` takes the zones for catalogs (RFC 9432): the zones that they list
+//! are served too, from the same primaries and with the same `refresh`, eight
+//! transfers a catalog at a time. MEMBER-ZONES says which may be listed, these
+//! and what is below them; without it the catalog decides alone. A block only
+//! gets the queries for its own zones, so it is best one for `.`. A zone of
+//! this directive, or of another catalog, is not replaced, unless that
+//! catalog's `coo` gives it away; its copy then stays until the new primaries
+//! have given theirs, if it has the same ID in both. With another ID a zone
+//! begins anew. Other properties, groups among them, mean nothing. A catalog
+//! that is broken or of another version than 2 is a failed transfer: the last
+//! good one stays in force, and a catalog that expires takes no zone along.
+//! A reload that changes any zone of the directive, or what is said of one, has
+//! all members fetched anew.
+//!
+//! Answers are live: no cache keeps them, a change shows at once. What a cache
+//! has kept of a name before its zone came into a catalog stays for its TTL.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use self::keeper::Keeper;
+use self::keeper::{Keeper, Role};
+use self::members::Catalogs;
 use super::zone::{Lookup, Outcome};
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{self, Exchange, Next, Plugin, Served, Serving, Transferer};
 use crate::wire::{Ede, Name, NameBuf, Rcode, Record, flags, opcode, rtype};
 use crate::zones::Zones;
 
+mod catalog;
 mod incoming;
 mod keeper;
+mod members;
 mod primary;
 mod spec;
 #[cfg(test)]
@@ -89,6 +108,8 @@ struct Source {
     primaries: Vec<SocketAddr>,
     /// In the place of the SOA's.
     refresh: Option<Duration>,
+    /// It is a catalog of zones at or below these; none means all.
+    catalog: Option<Zones>,
 }
 
 fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
@@ -105,12 +126,20 @@ struct Followed {
 impl Spec for SecondarySpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
         let mut keepers = Vec::new();
+        let catalogs = self.catalogs(builder)?;
         for source in &self.zones {
             // A reload that changes nothing here goes on with the same copy.
             let control = builder.control;
-            let key = format!("secondary {source:?}");
+            let listing = catalogs.clone().filter(|_| source.catalog.is_some());
+            let (key, role) = match listing.clone() {
+                Some(catalogs) => {
+                    let key = format!("secondary {source:?} among {:?}", self.zones);
+                    (key, Role::Catalog(catalogs))
+                }
+                None => (format!("secondary {source:?}"), Role::Plain),
+            };
             let followed = builder.kept.take_or(&key, || {
-                let keeper = Arc::new(Keeper::new(source.clone()));
+                let keeper = Arc::new(Keeper::new(source.clone(), role));
                 let task = control.spawn(keeper.clone().run()).abort_handle();
                 let token = Arc::new(());
                 Ok::<_, BuildError>(Arc::new(Followed {
@@ -123,9 +152,16 @@ impl Spec for SecondarySpec {
             let token = Arc::clone(&followed.token);
             let keeper = Arc::clone(&followed.keeper);
             keepers.push(keeper.clone());
+            let members = listing.clone();
             builder.on_startup(move || {
                 Box::pin(async move {
-                    let _ = tokio::time::timeout(START, keeper.wait_loaded()).await;
+                    let loaded = async {
+                        keeper.wait_loaded().await;
+                        for member in members.iter().flat_map(|members| members.keepers()) {
+                            member.wait_loaded().await;
+                        }
+                    };
+                    let _ = tokio::time::timeout(START, loaded).await;
                     Ok(())
                 })
             });
@@ -133,12 +169,29 @@ impl Spec for SecondarySpec {
                 drop(token);
                 if Arc::strong_count(&followed.token) == 1 {
                     followed.task.abort();
+                    if let Some(catalogs) = listing {
+                        catalogs.stop();
+                    }
                 }
                 Box::pin(std::future::ready(Ok(())))
             });
         }
-        builder.push(Arc::new(Secondary::new(keepers, self.fall)));
+        builder.push(Arc::new(Secondary::new(keepers, catalogs, self.fall)));
         Ok(())
+    }
+}
+
+impl SecondarySpec {
+    /// What the catalogs of the block have in common, if there are any. Members
+    /// stay over a reload that changes none of the zones.
+    fn catalogs(&self, builder: &mut Builder<'_>) -> Result<Option<Arc<Catalogs>>, BuildError> {
+        if self.zones.iter().all(|source| source.catalog.is_none()) {
+            return Ok(None);
+        }
+        let control = builder.control;
+        let key = format!("secondary catalogs {:?}", self.zones);
+        let make = || Ok(Arc::new(Catalogs::new(self.zones.clone(), control.clone())));
+        builder.kept.take_or(&key, make).map(Some)
     }
 }
 
@@ -146,11 +199,31 @@ impl Spec for SecondarySpec {
 struct Secondary {
     /// Longest zone first.
     keepers: Vec<Arc<Keeper>>,
+    catalogs: Option<Arc<Catalogs>>,
     fall: Zones,
-    /// The zones that do not fall through as a whole.
+    /// The zones of the Corefile that do not fall through as a whole.
     live: Vec<NameBuf>,
     /// What falls through within them.
     passed: Vec<NameBuf>,
+}
+
+/// The zone that a name lies in.
+enum Found<'a> {
+    /// The Corefile names it: by far the most, and a query need not count them.
+    Configured(&'a Keeper),
+    /// A catalog lists it.
+    Member(Arc<Keeper>),
+}
+
+impl Deref for Found<'_> {
+    type Target = Keeper;
+
+    fn deref(&self) -> &Keeper {
+        match self {
+            Self::Configured(keeper) => keeper,
+            Self::Member(keeper) => keeper,
+        }
+    }
 }
 
 /// What is left to do when the zone has said all it can.
@@ -163,7 +236,7 @@ enum Step {
 }
 
 impl Secondary {
-    fn new(mut keepers: Vec<Arc<Keeper>>, fall: Zones) -> Self {
+    fn new(mut keepers: Vec<Arc<Keeper>>, catalogs: Option<Arc<Catalogs>>, fall: Zones) -> Self {
         keepers.sort_by_key(|keeper| std::cmp::Reverse(keeper.origin().wire().len()));
         let zones = keepers.iter().map(|keeper| keeper.origin());
         let live = zones.filter(|zone| !fall.contain(*zone));
@@ -171,14 +244,27 @@ impl Secondary {
             live: live.map(Name::to_buf).collect(),
             passed: fall.iter().cloned().collect(),
             keepers,
+            catalogs,
             fall,
         }
     }
 
     /// The longest zone that the name lies in.
-    fn keeper(&self, name: Name<'_>) -> Option<&Arc<Keeper>> {
+    fn keeper(&self, name: Name<'_>) -> Option<Found<'_>> {
         let mut keepers = self.keepers.iter();
-        keepers.find(|keeper| name.is_under(keeper.origin()))
+        let own = keepers.find(|keeper| name.is_under(keeper.origin()));
+        let than = own.map_or(0, |keeper| keeper.origin().wire().len());
+        let member = self.catalogs.as_ref().and_then(|it| it.find(name, than));
+        match member {
+            Some(member) => Some(Found::Member(member)),
+            None => own.map(|keeper| Found::Configured(keeper)),
+        }
+    }
+
+    /// All zones as they are now.
+    fn zones(&self) -> impl Iterator<Item = Arc<Keeper>> {
+        let members = self.catalogs.iter().flat_map(|it| it.keepers());
+        self.keepers.iter().cloned().chain(members)
     }
 
     fn answer(&self, exchange: &mut Exchange, keeper: &Keeper) -> Step {
@@ -207,7 +293,7 @@ impl Secondary {
     async fn follow(
         &self,
         exchange: &mut Exchange,
-        keeper: &Keeper,
+        keeper: Found<'_>,
         target: Box<NameBuf>,
     ) -> Served {
         let qtype = exchange.request.qtype();
@@ -247,10 +333,10 @@ impl Plugin for Secondary {
             return Box::pin(std::future::ready(Ok(Rcode::REFUSED)));
         }
         if exchange.request.opcode() == opcode::NOTIFY {
-            Self::hear(exchange, keeper);
+            Self::hear(exchange, &keeper);
             return chain::done();
         }
-        match self.answer(exchange, keeper) {
+        match self.answer(exchange, &keeper) {
             Step::Done => chain::done(),
             Step::PassOn => {
                 exchange.discard();
@@ -300,9 +386,13 @@ impl Transferer for Secondary {
     }
 
     fn changing(&self) -> Vec<(NameBuf, watch::Receiver<Option<u32>>)> {
-        let keepers = self.keepers.iter();
+        let keepers = self.zones();
         keepers
             .map(|keeper| (keeper.origin().to_buf(), keeper.serial()))
             .collect()
+    }
+
+    fn regrouped(&self) -> Option<watch::Receiver<()>> {
+        self.catalogs.as_ref().map(|catalogs| catalogs.changed())
     }
 }

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::catalog::{Catalog, CatalogError};
 use super::incoming::Transferred;
+use super::members::Catalogs;
 use super::primary::{FetchError, fetch};
 use super::{Source, TARGET};
 use crate::plugin::zone::{Soa, Zone};
@@ -27,6 +29,7 @@ const SAME: Duration = Duration::from_secs(600);
 /// A zone and the one task that replaces it.
 pub(super) struct Keeper {
     source: Source,
+    role: Role,
     zone: ArcSwapOption<Zone>,
     expired: AtomicBool,
     notified: Notify,
@@ -34,15 +37,32 @@ pub(super) struct Keeper {
     serial: watch::Sender<Option<u32>>,
 }
 
+/// What a zone is beside itself.
+pub(super) enum Role {
+    Plain,
+    /// A list of zones, for these.
+    Catalog(Arc<Catalogs>),
+    /// One of such a list, whose zones take turns.
+    Member(Arc<Semaphore>),
+}
+
 impl Keeper {
-    pub(super) fn new(source: Source) -> Self {
+    pub(super) fn new(source: Source, role: Role) -> Self {
         Self {
             source,
+            role,
             zone: ArcSwapOption::empty(),
             expired: AtomicBool::new(false),
             notified: Notify::new(),
             serial: watch::Sender::new(None),
         }
+    }
+
+    /// Begins with the copy that another one has, as good as it is.
+    pub(super) fn inherit(&mut self, other: &Self) {
+        self.zone = ArcSwapOption::new(other.zone.load_full());
+        self.expired = AtomicBool::new(other.expired());
+        self.serial = watch::Sender::new(*other.serial.borrow());
     }
 
     pub(super) fn origin(&self) -> Name<'_> {
@@ -89,6 +109,7 @@ impl Keeper {
     /// Follows the primaries for ever.
     pub(super) async fn run(self: Arc<Self>) {
         let soa = self.load().await;
+        self.expired.store(false, Ordering::Relaxed);
         let mut timers = Timers::new(&soa, &self.source);
         let mut failed: Option<(Instant, String)> = None;
         let (mut due, mut good) = (timers.refresh(), Instant::now());
@@ -99,12 +120,11 @@ impl Keeper {
                 () = sleep_until(due) => {}
                 () = self.notified.notified() => {}
                 () = sleep_until(expiry), if mortal => {
-                    tracing::error!(target: TARGET, "Zone {} is expired", self.origin());
-                    self.expired.store(true, Ordering::Relaxed);
+                    self.expire();
                     continue;
                 }
             }
-            match self.update().await {
+            match self.update(self.zone.load_full()).await {
                 Ok(soa) => {
                     timers = Timers::new(&soa, &self.source);
                     (due, good, failed) = (timers.refresh(), Instant::now(), None);
@@ -126,14 +146,26 @@ impl Keeper {
         }
     }
 
-    /// Fetches the zone for the first time.
+    fn expire(&self) {
+        tracing::error!(target: TARGET, "Zone {} is expired", self.origin());
+        self.expired.store(true, Ordering::Relaxed);
+    }
+
+    /// Fetches the zone for the first time, whole: an inherited copy is from
+    /// other primaries, and no difference need fit it.
     async fn load(&self) -> Soa {
+        let inherited = self.zone.load_full();
+        let good = inherited.map(|zone| Duration::from_secs(zone.soa().expire.into()));
+        let expiry = good.map(|good| Instant::now() + good);
         let mut wait = FIRST_RETRY;
         loop {
-            let error = match self.update().await {
+            let error = match self.update(None).await {
                 Ok(soa) => return soa,
                 Err(error) => error,
             };
+            if expiry.is_some_and(|expiry| expiry <= Instant::now()) && !self.expired() {
+                self.expire();
+            }
             tracing::warn!(
                 target: TARGET,
                 "All '{}' masters failed to transfer, retrying in {wait:?}: {error}",
@@ -147,16 +179,28 @@ impl Keeper {
         }
     }
 
-    /// Asks one primary after the other until one answers; what it has that is
-    /// newer comes into force.
-    async fn update(&self) -> Result<Soa, FetchError> {
+    /// Asks one primary after the other for what is newer than `base`, until one
+    /// answers; that comes into force.
+    async fn update(&self, base: Option<Arc<Zone>>) -> Result<Soa, FetchError> {
+        let _turn = match &self.role {
+            // It is never closed.
+            Role::Member(turns) => turns.acquire().await.ok(),
+            Role::Plain | Role::Catalog(_) => None,
+        };
         let mut last = None;
         for primary in &self.source.primaries {
-            let base = self.zone.load_full();
+            let base = base.clone();
             let had = base.as_ref().map(|zone| zone.soa().clone());
             match (fetch(*primary, self.origin(), base).await, had) {
                 (Ok(Transferred::Current), Some(soa)) => return Ok(soa),
                 (Ok(Transferred::Zone(zone)), had) => {
+                    let listing = match self.read_catalog(&zone) {
+                        Ok(listing) => listing,
+                        Err(error) => {
+                            last = Some(FetchError::Catalog(*primary, error));
+                            continue;
+                        }
+                    };
                     let soa = zone.soa().clone();
                     let (origin, serial) = (zone.origin(), soa.serial);
                     match had {
@@ -171,6 +215,9 @@ impl Keeper {
                         ),
                     }
                     self.zone.store(Some(zone));
+                    if let Some((catalogs, catalog)) = listing {
+                        catalogs.apply(&self.source.zone, catalog);
+                    }
                     self.serial.send_replace(Some(serial));
                     return Ok(soa);
                 }
@@ -181,6 +228,14 @@ impl Keeper {
         }
         // The parser lets no directive without a primary through.
         Err(last.unwrap_or(FetchError::NoPrimary))
+    }
+
+    /// What the zone lists, and for whom, if it is a catalog.
+    fn read_catalog(&self, zone: &Arc<Zone>) -> Result<Option<(&Catalogs, Catalog)>, CatalogError> {
+        match &self.role {
+            Role::Catalog(catalogs) => Ok(Some((catalogs, Catalog::of(zone)?))),
+            Role::Plain | Role::Member(_) => Ok(None),
+        }
     }
 }
 

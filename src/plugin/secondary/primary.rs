@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::catalog::CatalogError;
 use super::incoming::{Incoming, TransferError, Transferred};
 use crate::plugin::zone::{Soa, Zone};
 use crate::wire::{self, Name, Reader, Request, flags, rtype};
@@ -30,6 +31,8 @@ pub(super) enum FetchError {
     Timeout(SocketAddr),
     #[error("{0}: {1}")]
     Transfer(SocketAddr, TransferError),
+    #[error("{0}: {1}")]
+    Catalog(SocketAddr, CatalogError),
 }
 
 /// The newest version of the zone that the primary has; without `base` whole.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use corefile::{Dispenser, Error, duration};
+use corefile::{Dispenser, Error, duration, key};
 
 use super::{SecondarySpec, Source};
 use crate::plugin::Block;
@@ -11,7 +11,7 @@ use crate::plugin::transfer::address;
 use crate::wire::NameBuf;
 use crate::zones::Zones;
 
-const PROPERTIES: &[&str] = &["transfer", "refresh", "fallthrough"];
+const PROPERTIES: &[&str] = &["transfer", "catalog", "refresh", "fallthrough"];
 /// Where DNS is asked.
 const PORT: u16 = 53;
 
@@ -25,6 +25,7 @@ pub(super) fn parse(
         let zones: Zones = block.origins(&words.remaining_args()).into_iter().collect();
         let mut primaries = Vec::new();
         let mut refresh = None;
+        let mut catalog = None;
         let mut has_transfer = false;
         while words.next_block() {
             match words.val() {
@@ -33,10 +34,7 @@ pub(super) fn parse(
                     has_transfer = true;
                 }
                 "refresh" => refresh = Some(read_refresh(&mut words)?),
-                "catalog" => {
-                    let message = "catalog zones (RFC 9432) are not supported";
-                    return Err(words.err(message).help("name the member zones one by one"));
-                }
+                "catalog" => catalog = merge(catalog, Some(read_members(&mut words)?)),
                 "fallthrough" => spec.fall = Zones::fallthrough(&words.remaining_args()),
                 _ => return Err(words.unknown_property_err(PROPERTIES)),
             }
@@ -45,12 +43,16 @@ pub(super) fn parse(
             return Err(words.err("secondary zones require a transfer from property"));
         }
         for zone in zones.iter() {
-            // Of several directives for a zone the last one counts.
-            spec.zones.retain(|other| other.zone != *zone);
+            // Of several directives for a zone the last one counts, but once a
+            // catalog it is one.
+            let mut others = spec.zones.iter();
+            let other = others.position(|other| other.zone == *zone);
+            let other = other.and_then(|at| spec.zones.remove(at).catalog);
             spec.zones.push(Source {
                 zone: NameBuf::clone(zone),
                 primaries: primaries.clone(),
                 refresh,
+                catalog: merge(other, catalog.clone()),
             });
         }
     }
@@ -84,6 +86,36 @@ fn read_primaries(words: &mut Dispenser<'_>) -> Result<Vec<SocketAddr>, Error> {
         Ok(SocketAddr::from((ip, port)))
     };
     hosts.iter().map(read).collect()
+}
+
+/// `catalog [MEMBER-ZONES...]`
+fn read_members(words: &mut Dispenser<'_>) -> Result<Zones, Error> {
+    let mut zones = Vec::new();
+    for token in words.remaining_tokens() {
+        let hosts = key::normalize_exact(&token.text);
+        let read = hosts.iter().map(|host| host.parse::<NameBuf>());
+        match read.collect::<Result<Vec<_>, _>>() {
+            Ok(read) if !read.is_empty() => zones.extend(read),
+            // Left out it would let more in than is written.
+            _ => {
+                let zone = corefile::quote(&token.text);
+                let message = format!("invalid catalog member zone {zone}");
+                return Err(Error::plain(message).at(token));
+            }
+        }
+    }
+    Ok(zones.into_iter().collect())
+}
+
+/// The members that one of the two lets in; none named means all.
+fn merge(one: Option<Zones>, other: Option<Zones>) -> Option<Zones> {
+    let (Some(one), Some(other)) = (&one, &other) else {
+        return one.or(other);
+    };
+    if one.is_empty() || other.is_empty() {
+        return Some(Zones::default());
+    }
+    Some(one.iter().chain(other.iter()).cloned().collect())
 }
 
 fn read_refresh(words: &mut Dispenser<'_>) -> Result<Duration, Error> {

@@ -71,9 +71,18 @@ fn setups_are_accepted_and_refused_as_coredns_does() {
             "secondary {\ntransfer from 192.0.2.1:99999\n}",
             Some("invalid port \"99999\"".to_owned()),
         ),
+        ("secondary {\ntransfer from 192.0.2.1\ncatalog\n}", None),
         (
             "secondary {\ncatalog\n}",
-            Some(at(3, "catalog zones (RFC 9432) are not supported")),
+            Some(at(4, "secondary zones require a transfer from property")),
+        ),
+        (
+            "secondary {\ntransfer from 192.0.2.1\ncatalog a.org :\n}",
+            Some("invalid catalog member zone \":\"".to_owned()),
+        ),
+        (
+            "secondary {\ntransfer from 192.0.2.1\ncatalog a..b\n}",
+            Some("invalid catalog member zone \"a..b\"".to_owned()),
         ),
         (
             "secondary {\ntsig key\n}",
@@ -103,4 +112,36 @@ fn zones_and_primaries_are_what_is_written() {
         ["a.org. [192.0.2.1:53] 0", "b.org. [192.0.2.2:54] 60"]
     );
     assert!(!spec.fall.is_empty());
+}
+
+#[test]
+fn a_catalog_lets_in_what_any_of_its_lists_names() {
+    let other = "\nsecondary other.org {\ntransfer from 192.0.2.1\n}";
+    for (catalog, want) in [
+        ("", None),
+        ("catalog", Some("")),
+        (
+            "catalog A.org 192.0.2.0/24",
+            Some("a.org.,2.0.192.in-addr.arpa."),
+        ),
+        (
+            "catalog a.org\ncatalog B.ORG c.org",
+            Some("a.org.,b.org.,c.org."),
+        ),
+        ("catalog a.org\ncatalog", Some("")),
+        ("catalog\ncatalog a.org", Some("")),
+        (
+            "catalog a.org\n}\nsecondary example.org {\ntransfer from 192.0.2.2",
+            Some("a.org."),
+        ),
+    ] {
+        let text = format!("secondary {{\ntransfer from 192.0.2.1\n{catalog}\n}}{other}");
+        let spec = read(&text).unwrap();
+        let [own, other] = &spec.zones[..] else {
+            panic!("{text}: {spec:?}");
+        };
+        let shown = own.catalog.as_ref().map(ToString::to_string);
+        assert_eq!(shown.as_deref(), want, "{catalog}");
+        assert_eq!(other.catalog, None);
+    }
 }

@@ -58,7 +58,7 @@ fn take(base: Option<&[&str]>, messages: &[&[&str]]) -> Result<Option<Transferre
     Ok(None)
 }
 
-fn whole(lines: &[&str]) -> Arc<Zone> {
+pub(super) fn whole(lines: &[&str]) -> Arc<Zone> {
     match take(None, &[lines]) {
         Ok(Some(Transferred::Zone(zone))) => zone,
         other => panic!("{lines:?}: {other:?}"),
