@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::channel::{self, Channel, Parcel};
 use crate::control::{Order, Report};
-use crate::supervisor::Event;
+use crate::event::Event;
 
 /// The file of the worker's program.
 const WORKER: &str = "pando-node-worker";

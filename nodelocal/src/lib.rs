@@ -8,6 +8,7 @@ mod codec;
 pub mod command;
 pub mod control;
 pub mod errors;
+mod event;
 mod files;
 pub mod firewall;
 pub mod flags;

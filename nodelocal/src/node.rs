@@ -2,8 +2,8 @@
 
 use tokio::sync::mpsc;
 
+use crate::event::Event;
 use crate::setup::Setup;
-use crate::supervisor::Event;
 
 /// What is to be done with the node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::errors::SetupErrors;
-use crate::supervisor::Event;
+use crate::event::Event;
 
 /// How long a client may take for its request, and for taking the response.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -4,7 +4,6 @@
 //!
 //! All of it is one loop over events, in which nothing waits for anything else.
 
-mod events;
 mod peers;
 mod workers;
 
@@ -28,6 +27,7 @@ use crate::channel::Channel;
 use crate::child::{Child, Program};
 use crate::control::Order;
 use crate::errors::SetupErrors;
+use crate::event::{self, Event};
 use crate::files;
 use crate::flags::Flags;
 use crate::handover::{self, Word};
@@ -38,7 +38,6 @@ use crate::setup::Setup;
 use crate::status::{self, Status};
 use crate::template::{POLL, Template};
 
-pub(crate) use events::Event;
 use peers::{Met, Predecessor, Successor};
 
 /// How long another instance may take to serve in our place.
@@ -124,7 +123,7 @@ struct Supervisor {
 /// What keeps the parent itself from running, which is little.
 pub async fn run(flags: Flags, arguments: Vec<String>, program: Program) -> anyhow::Result<u8> {
     let (events, receiver) = unbounded_channel();
-    events::signals(&events).context("cannot trap signals")?;
+    event::signals(&events).context("cannot trap signals")?;
     let oom_score = lower_oom_score();
     let errors = Arc::new(SetupErrors::default());
     let mut template = Template::new(&flags, errors.clone());

@@ -1,4 +1,4 @@
-//! What the supervisor hears of.
+//! What the supervisor hears of, from the rooms of the parent and from the system.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,7 +40,7 @@ pub(crate) enum Event {
 }
 
 /// Traps the signals of this process.
-pub(super) fn signals(events: &UnboundedSender<Event>) -> io::Result<()> {
+pub(crate) fn signals(events: &UnboundedSender<Event>) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut quit = signal(SignalKind::quit())?;
