@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use corefile::SystemHost;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::{error, info, warn};
 
 use crate::cli::Options;
@@ -29,6 +29,9 @@ use watch::Watch;
 
 /// How long queries in flight may take when their configuration ends.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Threads for everything that is no query: watches, HTTP, reloads.
+const CONTROL_THREADS: usize = 2;
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +68,19 @@ impl StartError {
             None => (text, String::new()),
         }
     }
+}
+
+/// The runtime of the control side.
+///
+/// # Errors
+///
+/// Where the system refuses threads.
+pub fn control() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
 }
 
 /// Serves until a signal or a request ends it; the exit code.

@@ -6,9 +6,6 @@ use anyhow::Context;
 use pando::cli::{self, Command, UsageError};
 use pando::{app, telemetry};
 
-/// Threads for everything that is no query: watches, HTTP, reloads.
-const CONTROL_THREADS: usize = 2;
-
 fn main() {
     let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_default();
@@ -40,12 +37,7 @@ fn run(command: Command, program: &str) -> anyhow::Result<u8> {
         Command::Check(options) => print!("{}", app::check(&options)?),
         Command::Serve(options) => {
             telemetry::init(telemetry::LINES).context("cannot start a thread")?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(CONTROL_THREADS)
-                .thread_name("control")
-                .enable_all()
-                .build()
-                .context("cannot start threads")?;
+            let runtime = app::control().context("cannot start threads")?;
             let served = runtime.block_on(app::run(options, app::Host::default()));
             runtime.shutdown_background();
             return Ok(served?);

@@ -90,6 +90,22 @@ pub enum UsageError {
     Invalid(#[from] ValueError),
 }
 
+impl UsageError {
+    /// Says so on standard error, with the usage where that helps; the exit code.
+    pub fn tell(&self, program: &str) -> u8 {
+        match self {
+            Self::Flag(_) => {
+                eprint!("{self}\n{}", usage(program));
+                2
+            }
+            Self::Extra(_) | Self::Invalid(_) => {
+                eprintln!("{self}");
+                1
+            }
+        }
+    }
+}
+
 /// Why a value makes no sense, in node-cache's words where it has some.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ValueError {

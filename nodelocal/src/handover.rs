@@ -342,19 +342,8 @@ fn own_uid() -> u32 {
 mod tests {
     use std::net::UdpSocket;
 
+    use super::word::tests::keys;
     use super::*;
-    use crate::holder::Kind;
-
-    fn keys(count: u16) -> Vec<Key> {
-        let key = |worker| Key {
-            kind: Kind::Udp,
-            worker,
-            address: "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535"
-                .parse()
-                .unwrap(),
-        };
-        (0..count).map(key).collect()
-    }
 
     #[tokio::test]
     async fn everything_is_handed_over() {

@@ -9,7 +9,7 @@ use std::process::{Command, exit};
 use anyhow::Context;
 use pando::telemetry;
 use pando_node::child::Program;
-use pando_node::flags::{self, Flags, UsageError};
+use pando_node::flags::{self, Flags};
 use pando_node::supervisor;
 
 /// Log lines of the parent that may wait for their writer. There are few, and
@@ -26,14 +26,7 @@ fn main() {
             eprintln!("{error:#}");
             1
         }),
-        Err(error @ UsageError::Flag(_)) => {
-            eprint!("{error}\n{}", flags::usage(&program));
-            2
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            1
-        }
+        Err(error) => error.tell(&program),
     };
     telemetry::flush();
     // Threads that still wait for something must not hold up the end.

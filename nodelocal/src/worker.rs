@@ -24,8 +24,6 @@ use crate::channel::{self, Wait};
 use crate::control::Order;
 use parent::Parent;
 
-/// Threads for everything that is no query, as in `pando`.
-const CONTROL_THREADS: usize = 2;
 /// Requests of the parent that may wait.
 const REQUESTS: usize = 16;
 
@@ -60,12 +58,7 @@ pub fn run(mut options: Options) -> anyhow::Result<u8> {
         listener,
     } = begin(&socket)?;
     telemetry::init(telemetry::LINES).context("cannot start a thread")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
+    let runtime = app::control().context("cannot start threads")?;
     let (requests, receiver) = mpsc::channel::<Request>(REQUESTS);
     let (parent, replies) = Parent::new(socket);
     thread::Builder::new()

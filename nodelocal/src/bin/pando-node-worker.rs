@@ -3,7 +3,7 @@
 use std::process::exit;
 
 use pando::{app, telemetry};
-use pando_node::flags::{self, Command, UsageError};
+use pando_node::flags::{self, Command};
 use pando_node::worker;
 
 fn main() {
@@ -27,14 +27,7 @@ fn main() {
             eprint!("{}", flags::usage(&program));
             0
         }
-        Err(error @ UsageError::Flag(_)) => {
-            eprint!("{error}\n{}", flags::usage(&program));
-            2
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            1
-        }
+        Err(error) => error.tell(&program),
     };
     telemetry::flush();
     // Threads that still wait for something must not hold up the end.

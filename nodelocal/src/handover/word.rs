@@ -117,14 +117,15 @@ impl Word {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::channel::MAX_OCTETS;
     use crate::holder::Kind;
 
-    fn keys(count: u16) -> Vec<Key> {
+    /// Of the longest kind there is.
+    pub(in crate::handover) fn keys(count: u16) -> Vec<Key> {
         let key = |worker| Key {
             kind: Kind::Udp,
             worker,

@@ -189,37 +189,35 @@ impl<'a> Lookup<'a> {
     }
 
     fn found(&self, reply: &mut Reply, node: Node<'_>) -> Outcome {
+        self.answer_by(reply, node, |_| ())
+    }
+
+    /// A wildcard answers for the name asked; `before` is its neighbour.
+    fn expand(&self, reply: &mut Reply, source: Node<'_>, before: Option<Node<'_>>) -> Outcome {
+        // No closer name exists.
+        self.answer_by(reply, source, |reply| self.push_denial(reply, before))
+    }
+
+    /// Answers with what stands at this name; `prove` adds what a positive
+    /// answer needs behind the NS of the zone.
+    fn answer_by(
+        &self,
+        reply: &mut Reply,
+        node: Node<'_>,
+        prove: impl FnOnce(&mut Reply),
+    ) -> Outcome {
         self.answer_from(reply, node);
         match self.alias_at(node) {
             Some(target) => self.chase(reply, target),
             None if node.set(self.qtype).is_some() => {
                 self.push_ns(reply, Section::Authority);
+                prove(reply);
                 self.push_additional(reply);
                 Outcome::Answered
             }
             None => {
                 self.push_soa(reply, Section::Authority);
                 self.push_nsec(reply, node);
-                Outcome::Answered
-            }
-        }
-    }
-
-    /// A wildcard answers for the name asked; `before` is its neighbour.
-    fn expand(&self, reply: &mut Reply, source: Node<'_>, before: Option<Node<'_>>) -> Outcome {
-        self.answer_from(reply, source);
-        match self.alias_at(source) {
-            Some(target) => self.chase(reply, target),
-            None if source.set(self.qtype).is_some() => {
-                self.push_ns(reply, Section::Authority);
-                // No closer name exists.
-                self.push_denial(reply, before);
-                self.push_additional(reply);
-                Outcome::Answered
-            }
-            None => {
-                self.push_soa(reply, Section::Authority);
-                self.push_nsec(reply, source);
                 Outcome::Answered
             }
         }
