@@ -59,8 +59,10 @@ impl Opener for Inherited {
         Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
     }
 
+    /// At any port: nobody asks there, and the number of a UDP socket may be
+    /// taken for TCP.
     fn tcp(&self, address: SocketAddr, _: usize) -> io::Result<TcpListener> {
-        bind_tcp(address, false)
+        bind_tcp(SocketAddr::new(address.ip(), 0), false)
     }
 
     fn http(&self, address: SocketAddr) -> io::Result<TcpListener> {
@@ -139,10 +141,17 @@ impl House {
 }
 
 impl Life {
-    /// Waits until it is asked for this name; what it was asked before.
+    /// Waits until it is asked for this name.
     async fn asked(&mut self, name: &str) {
         let wanted = format!("asked {name}");
-        while self.line().await.expect("it lives") != wanted {}
+        let mut said = Vec::new();
+        while let Some(line) = self.line().await {
+            if line == wanted {
+                return;
+            }
+            said.push(line);
+        }
+        panic!("ended before it was asked {name}: {said:#?}");
     }
 
     async fn line(&mut self) -> Option<String> {
