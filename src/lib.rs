@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod app;
+pub mod ask;
 pub mod chain;
 pub mod cidr;
 pub mod cli;

@@ -16,7 +16,7 @@ mod error;
 mod exchange;
 mod health;
 mod link;
-mod message;
+pub(crate) mod message;
 mod metrics;
 mod order;
 mod policy;

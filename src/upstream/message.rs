@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Size of the fixed header (RFC 1035 section 4.1.1).
-pub(super) const HEADER: usize = 12;
+pub(crate) const HEADER: usize = 12;
 
 const RCODE_NXDOMAIN: u16 = 3;
 
@@ -13,7 +13,7 @@ const TYPE_OPT: [u8; 2] = [0, 41];
 ///
 /// `None` unless there is exactly one question with an uncompressed name. Queries are written
 /// so, and so is the first name of every reply, as there is nothing before it to point at.
-pub(super) fn question(message: &[u8]) -> Option<Range<usize>> {
+pub(crate) fn question(message: &[u8]) -> Option<Range<usize>> {
     if message.get(4..6)? != [0, 1] {
         return None;
     }
@@ -33,7 +33,7 @@ pub(super) fn question(message: &[u8]) -> Option<Range<usize>> {
 
 /// Whether two questions, as [`question`] finds them, ask the same: the name without regard to
 /// letter case, type and class exactly.
-pub(super) fn same_question(ours: &[u8], theirs: &[u8]) -> bool {
+pub(crate) fn same_question(ours: &[u8], theirs: &[u8]) -> bool {
     // Length octets of labels are below 64 and so no letters: comparing the whole name at once
     // compares the labels.
     match (ours.split_last_chunk::<4>(), theirs.split_last_chunk::<4>()) {
@@ -44,22 +44,22 @@ pub(super) fn same_question(ours: &[u8], theirs: &[u8]) -> bool {
     }
 }
 
-pub(super) fn id(message: &[u8]) -> Option<u16> {
+pub(crate) fn id(message: &[u8]) -> Option<u16> {
     message
         .first_chunk::<2>()
         .map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-pub(super) fn is_reply(message: &[u8]) -> bool {
+pub(crate) fn is_reply(message: &[u8]) -> bool {
     message.get(2).is_some_and(|flags| flags & 0x80 != 0)
 }
 
-pub(super) fn is_truncated(message: &[u8]) -> bool {
+pub(crate) fn is_truncated(message: &[u8]) -> bool {
     message.get(2).is_some_and(|flags| flags & 0x02 != 0)
 }
 
 /// The RCODE of the header, without the upper bits that an OPT record may add.
-pub(super) fn rcode(message: &[u8]) -> u8 {
+pub(crate) fn rcode(message: &[u8]) -> u8 {
     message.get(3).map_or(0, |flags| flags & 0x0f)
 }
 
