@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -40,7 +41,10 @@ impl LoadError {
 pub(super) fn save(snapshot: &Snapshot, path: &Path) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
-    let file = File::create(&temporary)?;
+    // What the cluster runs is nobody else's business on this machine.
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(&temporary)?;
     let mut out = Hashing {
         inner: BufWriter::with_capacity(64 << 10, file),
         hash: Sha256::new(),
@@ -301,6 +305,8 @@ fn pod_json(pod: &Pod) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::super::index::Index;
     use super::super::slim::{Decoder, Keep};
     use super::*;
@@ -392,6 +398,8 @@ mod tests {
         let path = dir.0.join("state");
         let before = filled().index.snapshot();
         save(&before, &path).expect("saves");
+        let mode = fs::metadata(&path).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "nobody else may read it");
         let mut writer = writer();
         assert_eq!(load(&path, &Kind::ALL, &mut writer).expect("loads"), 10);
         let after = writer.index.snapshot();
