@@ -1,161 +1,32 @@
-//! The HTTP endpoints: health, ready, metrics.
+//! The HTTP endpoints: health, ready, metrics, and the page of `console`.
 //!
-//! A [`Site`] is one listening address with a handler that can be exchanged,
-//! so that a reload keeps the socket. All of it runs on the control runtime.
+//! A [`Site`] is one listening address. Directives that name the same one
+//! share it, each with a path of its own ([`Route`]), and a reload keeps the
+//! socket. All of it runs on the control runtime.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+mod routes;
+mod site;
+
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use corefile::io_message;
-use http_body_util::Full;
+use http_body_util::channel::Channel;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, header};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
 
-use crate::server::socket::Opener;
+pub use routes::Route;
+pub use site::Site;
+
+/// What a response carries: a whole, or parts as they come.
+pub type Body = Either<Full<Bytes>, Channel<Bytes>>;
 
 /// Answers a request; it must not block.
-pub type Handler = Arc<dyn Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync>;
-
-/// How long a client may take for its request, and a connection may be idle.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections served at once; more wait in the backlog.
-const MAX_CONNECTIONS: usize = 256;
-
-/// A listening address.
-pub struct Site {
-    local: SocketAddr,
-    opener: Arc<dyn Opener>,
-    handler: Arc<ArcSwapOption<Handler>>,
-    /// Its end closes the listener; open connections end by themselves.
-    open: watch::Sender<bool>,
-}
-
-impl Site {
-    /// Binds `address`, `host:port` with an empty host for all addresses, and
-    /// serves it until the site is dropped. Without a handler every path is
-    /// not found.
-    ///
-    /// # Errors
-    ///
-    /// CoreDNS's words around the system's.
-    pub fn open(control: &Handle, opener: Arc<dyn Opener>, address: &str) -> io::Result<Arc<Self>> {
-        let listener = bind(&*opener, address)?;
-        let local = listener.local_addr()?;
-        let _guard = control.enter();
-        let listener = TcpListener::from_std(listener)?;
-        let (open, closed) = watch::channel(true);
-        let handler = Arc::new(ArcSwapOption::empty());
-        control.spawn(accept(listener, handler.clone(), closed));
-        Ok(Arc::new(Self {
-            local,
-            opener,
-            handler,
-            open,
-        }))
-    }
-
-    /// The address that was bound.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local
-    }
-
-    /// Closes the listener; clients are refused from now on.
-    pub fn close(&self) {
-        self.open.send_replace(false);
-        self.opener.close(self.local);
-    }
-
-    /// Whether requests have a handler yet.
-    pub fn is_served(&self) -> bool {
-        self.handler.load().is_some()
-    }
-
-    /// Answers requests with `handler` from now on.
-    pub fn serve(&self, handler: Handler) {
-        self.handler.store(Some(Arc::new(handler)));
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        self.opener.close(self.local);
-    }
-}
-
-async fn accept(
-    listener: TcpListener,
-    handler: Arc<ArcSwapOption<Handler>>,
-    mut closed: watch::Receiver<bool>,
-) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else {
-            return;
-        };
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = closed.changed() => return,
-        };
-        let Ok((stream, _)) = stream else {
-            // Out of descriptors, most likely; a pause lets some be closed.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let handler = handler.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let response = match handler.load_full() {
-                    Some(handler) => handler(&request),
-                    None => not_found(),
-                };
-                async { Ok::<_, std::convert::Infallible>(response) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(PATIENCE)
-                .serve_connection(TokioIo::new(stream), service);
-            // A client that goes away or talks nonsense is no event here.
-            let _ = connection.await;
-            drop(permit);
-        });
-    }
-}
-
-/// Binds as CoreDNS does, with SO_REUSEPORT: two instances may share the port in a hand-over.
-fn bind(opener: &dyn Opener, address: &str) -> io::Result<std::net::TcpListener> {
-    let wildcard = address.strip_prefix(':').and_then(|port| port.parse().ok());
-    let candidates: Vec<SocketAddr> = match wildcard {
-        Some(port) => vec![
-            (Ipv6Addr::UNSPECIFIED, port).into(),
-            (Ipv4Addr::UNSPECIFIED, port).into(),
-        ],
-        None => address.to_socket_addrs()?.collect(),
-    };
-    let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
-    for candidate in candidates {
-        match opener.http(candidate) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failure = error,
-        }
-    }
-    Err(io::Error::new(
-        failure.kind(),
-        format!("listen tcp {address}: bind: {}", io_message(&failure)),
-    ))
-}
+pub type Handler = Arc<dyn Fn(&Request<Incoming>) -> Response<Body> + Send + Sync>;
 
 /// A response of plain text.
-pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -165,7 +36,7 @@ pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>>
 }
 
 /// What Go's mux says to a path that it does not know.
-pub fn not_found() -> Response<Full<Bytes>> {
+pub fn not_found() -> Response<Body> {
     text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 

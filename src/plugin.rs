@@ -386,6 +386,11 @@ impl Kept {
         Ok(thing)
     }
 
+    /// Keeps a thing for this configuration and the next.
+    pub fn put<T: Any + Send + Sync>(&mut self, key: &str, thing: Arc<T>) {
+        self.new.insert(key.to_owned(), thing);
+    }
+
     /// The thing called `key` that the blocks of this configuration share; it
     /// is made anew for each configuration.
     pub fn share<T: Any + Send + Sync>(&mut self, key: &str, make: impl FnOnce() -> T) -> Arc<T> {

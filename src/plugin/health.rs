@@ -22,9 +22,8 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
-use crate::http::{self, Site};
+use crate::http::{self, Route, Site};
 use crate::metrics::{Counter, Family, Histogram, SLIM_TIME_BUCKETS};
-use crate::server::socket::Opener;
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "health",
@@ -90,12 +89,12 @@ fn parse(directive: &corefile::Directive, _: &Block) -> Parsed {
 
 impl Spec for HealthSpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
-        let (control, opener) = (builder.control, builder.kept.opener());
-        let key = format!("health {}", self.address);
-        let opened = builder
-            .kept
-            .take_or(&key, || Endpoint::open(control, opener, &self.address));
-        opened.map_err(|error| BuildError::new(error.to_string()))?;
+        let (control, address) = (builder.control, &self.address);
+        let site = Site::shared(builder.kept, control, address);
+        let site = site.map_err(|error| BuildError::new(error.to_string()))?;
+        let key = format!("health {address}");
+        let open = || Ok::<_, BuildError>(Endpoint::open(control, &site, address));
+        builder.kept.take_or(&key, open)?;
         let lameduck = self.lameduck;
         builder.on_final_shutdown(move || {
             Box::pin(async move {
@@ -111,26 +110,26 @@ impl Spec for HealthSpec {
     }
 }
 
-/// The listener and the task that asks it.
+/// The path and the task that asks it.
 struct Endpoint {
-    _site: Arc<Site>,
+    _route: Route,
     probe: AbortHandle,
 }
 
 impl Endpoint {
-    fn open(control: &Handle, opener: Arc<dyn Opener>, address: &str) -> io::Result<Arc<Self>> {
-        let site = Site::open(control, opener, address)?;
-        site.serve(Arc::new(|request| match request.uri().path() {
-            "/health" => http::text(StatusCode::OK, "OK"),
-            _ => http::not_found(),
-        }));
+    fn open(control: &Handle, site: &Site, address: &str) -> Arc<Self> {
+        let route = site.route("/health", Arc::new(|_| http::text(StatusCode::OK, "OK")));
+        route.serve();
         let host = match address.strip_prefix(':') {
             Some(_) => format!("localhost{address}"),
             None => address.to_owned(),
         };
         let port = site.local_addr().port();
         let probe = control.spawn(probe(host, port)).abort_handle();
-        Ok(Arc::new(Self { _site: site, probe }))
+        Arc::new(Self {
+            _route: route,
+            probe,
+        })
     }
 }
 

@@ -14,15 +14,14 @@
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode, header};
 use prometheus::process_collector::ProcessCollector;
 
 use super::{Assembled, Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{Exchange, Plugin, Served};
 use crate::clock;
-use crate::http::{self, Site};
+use crate::http::{self, Body, Site};
 use crate::metrics::server::{BlockSeries, Report};
 use crate::metrics::{self, Family, Gauge};
 use crate::wire::Reply;
@@ -100,13 +99,16 @@ impl Spec for PrometheusSpec {
             .with(&[env!("CARGO_PKG_VERSION"), revision, rustc])
             .set(1.0);
 
-        let (control, opener) = (builder.control, builder.kept.opener());
         let key = format!("metrics {}", self.address);
-        let site = builder
-            .kept
-            .take_or(&key, || Site::open(control, opener, &self.address));
-        match site {
-            Ok(site) => site.serve(Arc::new(answer)),
+        match Site::shared(builder.kept, builder.control, &self.address) {
+            Ok(site) => {
+                let open = || {
+                    let route = site.route("/metrics", Arc::new(answer));
+                    route.serve();
+                    Ok::<_, BuildError>(Arc::new(route))
+                };
+                builder.kept.take_or(&key, open)?;
+            }
             Err(error) => {
                 // CoreDNS names no plugin here.
                 tracing::error!(target: "metrics", "Failed to start metrics handler: {error}");
@@ -146,10 +148,7 @@ fn enabled<'a>(block: &'a Assembled<'a>) -> impl Iterator<Item = (&'a str, Strin
     })
 }
 
-fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    if request.uri().path() != "/metrics" {
-        return http::not_found();
-    }
+fn answer(_: &Request<Incoming>) -> Response<Body> {
     let mut response = match metrics::exposition() {
         Ok(body) => http::text(StatusCode::OK, body),
         Err(error) => {

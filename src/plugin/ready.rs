@@ -71,11 +71,7 @@ fn parse(directive: &corefile::Directive, _: &Block) -> Parsed {
 
 impl Spec for ReadySpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
-        let (control, opener) = (builder.control, builder.kept.opener());
-        let key = format!("ready {}", self.address);
-        let site = builder
-            .kept
-            .take_or(&key, || Site::open(control, opener, &self.address));
+        let site = Site::shared(builder.kept, builder.control, &self.address);
         // CoreDNS starts all the same; but a typo should not go unseen.
         let site = match site {
             Ok(site) => site,
@@ -96,30 +92,30 @@ impl Spec for ReadySpec {
         // configuration speaks until the new one is in force.
         let handler: http::Handler = Arc::new({
             let list = list.clone();
-            move |request| match request.uri().path() {
-                "/ready" => list.answer(),
-                _ => http::not_found(),
-            }
+            move |_| list.answer()
         });
+        let route = Arc::new(site.route("/ready", handler));
         builder.on_startup({
-            let (site, handler) = (site.clone(), handler.clone());
+            let route = route.clone();
             move || {
-                if !site.is_served() {
-                    site.serve(handler);
+                if !route.is_served() {
+                    route.serve();
                 }
                 Box::pin(std::future::ready(Ok(())))
             }
         });
         builder.on_started({
-            let site = site.clone();
+            let route = route.clone();
             move || {
-                site.serve(handler);
+                route.serve();
                 Box::pin(std::future::ready(Ok(())))
             }
         });
         builder.on_ending(move || list.ending.store(true, Ordering::Relaxed));
+        // Dropped with the hook where another configuration takes over.
         builder.on_final_shutdown(move || {
-            site.close();
+            drop(route);
+            site.close_unused();
             Box::pin(std::future::ready(Ok(())))
         });
         Ok(())
@@ -141,7 +137,7 @@ impl Readiness {
         plugins.extend(asked.map(|plugin| (plugin.clone(), false)));
     }
 
-    fn answer(&self) -> hyper::Response<http_body_util::Full<bytes::Bytes>> {
+    fn answer(&self) -> hyper::Response<http::Body> {
         if self.ending.load(Ordering::Relaxed) {
             return http::text(StatusCode::SERVICE_UNAVAILABLE, "Shutting down");
         }

@@ -1,6 +1,6 @@
 //! The pages for probes and for Prometheus.
 
-use pando_test::{Page, page};
+use pando_test::{BOUND, Page, page};
 
 use crate::pando;
 
@@ -81,5 +81,68 @@ async fn one_address_serves_several_blocks() {
             "coredns_dns_requests_total{{family=\"1\",proto=\"udp\",server=\"{listener}\",type=\"A\",view=\"\",zone=\"{zone}.\"}}"
         );
         assert_eq!(server.metric(&count).await.unwrap(), Some(1.0));
+    }
+}
+
+#[tokio::test]
+async fn one_address_serves_several_directives() {
+    let corefile = ". {\n health 127.0.0.1:$METRICS_PORT {\n lameduck 1s\n }\n ready 127.0.0.1:$METRICS_PORT\n prometheus localhost:$METRICS_PORT\n whoami\n}\n";
+    let mut server = pando(corefile).start().await.unwrap();
+    server.wait_for_line("linux/", BOUND).await.unwrap();
+    // More often than the kernel would give all of them to one listener of two.
+    for _ in 0..16 {
+        for (path, status) in [
+            ("/health", 200),
+            ("/ready", 200),
+            ("/metrics", 200),
+            ("/", 404),
+        ] {
+            let page = server.page("METRICS_PORT", path).await.unwrap();
+            assert_eq!(page.status.as_u16(), status, "{path}");
+        }
+    }
+    // `ready` ends first, and takes nobody else's path along.
+    server.signal("TERM").await.unwrap();
+    server
+        .wait_for_line("Going into lameduck mode", BOUND)
+        .await
+        .unwrap();
+    for (path, status) in [("/health", 200), ("/ready", 404), ("/metrics", 200)] {
+        let page = server.page("METRICS_PORT", path).await.unwrap();
+        assert_eq!(page.status.as_u16(), status, "{path} in lameduck mode");
+    }
+    assert!(server.wait_exit(BOUND).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_listener_for_localhost_hides_no_path_of_the_one_for_all_addresses() {
+    let corefile = ". {\n health localhost:$METRICS_PORT\n prometheus :$METRICS_PORT\n whoami\n}\n";
+    let mut server = pando(corefile).start().await.unwrap();
+    for path in ["/health", "/metrics"] {
+        let page = server.page("METRICS_PORT", path).await.unwrap();
+        assert_eq!(page.status.as_u16(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_takes_the_paths_along_that_nobody_names_any_more() {
+    let with = |directive: &str| {
+        format!(". {{\n health 127.0.0.1:$HEALTH_PORT\n {directive}\n whoami\n}}\n")
+    };
+    let mut server = pando(&with("prometheus 127.0.0.1:$HEALTH_PORT"))
+        .start()
+        .await
+        .unwrap();
+    let metrics = server.page("HEALTH_PORT", "/metrics").await.unwrap();
+    assert_eq!(metrics.status.as_u16(), 200);
+    server.write("Corefile", &with("errors")).unwrap();
+    server.signal("USR1").await.unwrap();
+    server
+        .wait_for_line("Reloading complete", BOUND)
+        .await
+        .unwrap();
+    for (path, status) in [("/health", 200), ("/metrics", 404)] {
+        let page = server.page("HEALTH_PORT", path).await.unwrap();
+        assert_eq!(page.status.as_u16(), status, "{path}");
     }
 }
