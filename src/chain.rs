@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use crate::clock::Tick;
+use crate::denial::Denial;
 use crate::metrics::server::BlockSeries;
 use crate::wire::{Ede, Name, NameBuf, Rcode, Reply, Request, Stored};
 
@@ -544,6 +545,11 @@ impl Exchange {
         let mut derived = self.derive(name, qtype);
         resolver.resolve(&mut derived).await;
         derived.written.then_some(derived.reply)
+    }
+
+    /// Why the name that was asked for does not exist, if the answer says that.
+    pub fn denial(&self) -> Option<Denial> {
+        self.reply()?.denial()
     }
 
     /// Says why the answer is what it is, if there is an answer.

@@ -10,6 +10,7 @@ pub mod cidr;
 pub mod cli;
 pub mod clock;
 pub mod configuration;
+pub mod denial;
 pub mod golang;
 pub mod http;
 pub mod interfaces;

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::denial::Denial;
 use crate::wire::{Edns, Rcode, RecordView, Reply, Section, opcode, rtype};
 
 /// The kinds of reply.
@@ -36,6 +37,42 @@ pub enum Class {
     Denial,
     /// Neither of the two, no reply at all included.
     Error,
+}
+
+/// Where an answer comes from, as the label `source` of metrics has it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Source {
+    /// What the Corefile or its files say: `hosts`, `template`, `secondary` …
+    #[default]
+    Local,
+    /// The cluster's state.
+    Snapshot,
+    /// `cache`, within its time.
+    Cache,
+    /// `cache`, beyond its time; or the cluster's state as a file had it.
+    Stale,
+    /// An upstream, just now.
+    Upstream,
+}
+
+/// Where an answer comes from, and why it is a denial if it is one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Origin {
+    /// Where it comes from.
+    pub source: Source,
+    /// Why it is NXDOMAIN, where more is known than the source says.
+    pub denial: Option<Denial>,
+}
+
+impl Source {
+    /// The cause of a denial of which nothing but its source is known.
+    pub fn denial(self) -> Denial {
+        match self {
+            Self::Local | Self::Snapshot => Denial::NoSuchHost,
+            Self::Cache | Self::Stale | Self::Upstream => Denial::Upstream,
+        }
+    }
 }
 
 impl Kind {

@@ -54,6 +54,7 @@ use super::Definition;
 use crate::chain::{self, Exchange, Next, Plugin, Serving};
 use crate::clock::{self, Tick};
 use crate::metrics::ByServer;
+use crate::response::Source;
 use crate::wire::{Ede, Name, Rcode, Request, flags};
 use crate::zones::Zones;
 
@@ -300,6 +301,9 @@ impl Cache {
             ttl => ttl,
         };
         item.answer(exchange, asked, ttl);
+        if let Some(reply) = exchange.reply_mut() {
+            reply.set_source(Source::Stale);
+        }
         exchange.explain(match item.rcode() {
             Rcode::NXDOMAIN => STALE_NXDOMAIN,
             _ => STALE,

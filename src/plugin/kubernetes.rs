@@ -68,6 +68,7 @@ use self::view::View;
 use self::xfr::Transfer;
 use super::{Block, Definition, Parsed, Spec};
 use crate::chain::{self, AutoPather, Exchange, Next, Plugin, Served, Serving, Transferer};
+use crate::response::Source;
 use crate::wire::{Ede, Name, NameBuf, Rcode, Record, Section, flags};
 
 mod apex;
@@ -228,6 +229,7 @@ impl Kubernetes {
         let (request, reply) = exchange.request_and_answer();
         reply.set_flag(flags::AA, true);
         reply.set_live();
+        reply.set_source(Source::Snapshot);
         self.view.read(|snapshot| {
             let asking = Asking {
                 rules: &self.rules,
@@ -245,16 +247,17 @@ impl Kubernetes {
             match find(&asking, reply) {
                 Outcome::Answered => {}
                 Outcome::NoData => asking.push_soa(reply, Section::Authority),
-                Outcome::NoName if !zone.closed && self.falls(request.name()) => {
+                Outcome::NoName(_) if !zone.closed && self.falls(request.name()) => {
                     return Step::PassOn;
                 }
-                Outcome::NoName => {
+                Outcome::NoName(why) => {
                     let known = snapshot.synced() || snapshot.stale();
                     reply.set_rcode(if known {
                         Rcode::NXDOMAIN
                     } else {
                         Rcode::SERVFAIL
                     });
+                    reply.set_denial(why);
                     asking.push_soa(reply, Section::Authority);
                     if !known {
                         reply.set_ede(NOT_READY);
@@ -265,6 +268,7 @@ impl Kubernetes {
                 Outcome::Refused => return Step::Refuse,
             }
             if snapshot.stale() {
+                reply.set_source(Source::Stale);
                 reply.set_ede(stale);
             }
             Step::Done

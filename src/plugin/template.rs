@@ -42,6 +42,7 @@ use std::sync::{Arc, LazyLock};
 use self::data::Data;
 use super::{BuildError, Builder, Definition, Spec};
 use crate::chain::{Exchange, Failure, Next, Plugin, Served, Serving};
+use crate::denial::Denial;
 use crate::golang::regex::Regex;
 use crate::golang::template::Template as GoTemplate;
 use crate::golang::value::Value;
@@ -272,6 +273,7 @@ impl Match<'_> {
         reply.set_flag(flags::AA, true);
         reply.set_flag(flags::TC, truncated);
         reply.set_rcode(template.rcode);
+        reply.set_denial(Denial::Blocked);
         reply.replace_records(&records);
         if let Some(ederror) = &template.ederror {
             let edns = reply.edns_or_insert(4096);

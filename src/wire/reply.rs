@@ -9,6 +9,9 @@ mod stored;
 pub use order::Packed;
 pub use stored::Stored;
 
+use crate::denial::Denial;
+use crate::response::{Origin, Source};
+
 use super::{
     Ede, Edns, Error, HEADER_LEN, Name, RData, Rcode, Reader, Record, RecordView, Request, Section,
     class, flags, record, request, rtype,
@@ -33,6 +36,7 @@ pub struct Reply {
     has_edns: bool,
     ede: Option<Ede>,
     live: bool,
+    origin: Origin,
     /// Where names lie that later ones may point to.
     names: SmallVec<[u16; 32]>,
 }
@@ -67,6 +71,7 @@ impl Reply {
             has_edns: false,
             ede: None,
             live: false,
+            origin: Origin::default(),
             names: SmallVec::new(),
         }
     }
@@ -81,6 +86,7 @@ impl Reply {
         self.has_edns = false;
         self.ede = None;
         self.live = false;
+        self.origin = Origin::default();
         self.names.clear();
         self.buf.clear();
         self.buf.extend_from_slice(&[0; HEADER_LEN]);
@@ -117,6 +123,7 @@ impl Reply {
         if !name.eq_ignore_case(request.qname()) || asked != (request.qtype(), request.qclass()) {
             return Err(Error::BadData("question: not the one asked"));
         }
+        self.origin.source = Source::Upstream;
         self.flags = bits & !flags::RCODE;
         self.rcode = Rcode(bits & flags::RCODE);
         let from = reader.position();
@@ -232,6 +239,28 @@ impl Reply {
     /// Whether the answer is [live](Self::set_live).
     pub fn is_live(&self) -> bool {
         self.live
+    }
+
+    /// Where the answer comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Says where the answer comes from. It was made here until somebody says
+    /// otherwise; [`Reply::adopt`] and [`Reply::restore`] do.
+    pub fn set_source(&mut self, source: Source) {
+        self.origin.source = source;
+    }
+
+    /// Says why the name does not exist; it counts where the answer is NXDOMAIN.
+    pub fn set_denial(&mut self, denial: Denial) {
+        self.origin.denial = Some(denial);
+    }
+
+    /// Why the name does not exist, if the answer says that.
+    pub fn denial(&self) -> Option<Denial> {
+        let Origin { source, denial, .. } = self.origin;
+        (self.rcode == Rcode::NXDOMAIN).then(|| denial.unwrap_or_else(|| source.denial()))
     }
 
     /// Appends a record of class IN.

@@ -22,6 +22,8 @@ use smallvec::SmallVec;
 use super::{Asked, Cache, Found};
 use crate::chain::{Exchange, Next, Rest};
 use crate::clock::{self, Tick};
+use crate::denial::{Denial as Cause, is_top_level};
+use crate::response::Source;
 use crate::wire::{
     Ede, Name, NameBuf, Owner, RData, Rcode, Record, Reply, Request, Section, class, flags, opcode,
     rtype,
@@ -107,11 +109,13 @@ impl Cuts {
 
     /// Answers a query beneath a place that is denied. Whether it did.
     pub(super) fn answer(&self, exchange: &mut Exchange, now: Tick) -> bool {
-        let Some((denial, ttl)) = self.denial_above(&exchange.request, now) else {
+        let Some((denial, ttl, cause)) = self.denial_above(&exchange.request, now) else {
             return false;
         };
         let reply = exchange.answer();
         reply.set_rcode(Rcode::NXDOMAIN);
+        reply.set_source(Source::Cache);
+        reply.set_denial(cause);
         // As all that comes from this cache.
         reply.set_flag(flags::AA, true);
         reply.set_flag(flags::RA, denial.recursion);
@@ -125,8 +129,9 @@ impl Cuts {
         true
     }
 
-    /// The denial of a name above that of the query, and its TTL.
-    fn denial_above(&self, request: &Request, now: Tick) -> Option<(Arc<Denial>, u32)> {
+    /// The denial of a name above that of the query, its TTL, and why the
+    /// query's name does not exist.
+    fn denial_above(&self, request: &Request, now: Tick) -> Option<(Arc<Denial>, u32, Cause)> {
         // What is made here has no proof that a validator would take.
         if !is_plain(request) || request.dnssec_ok() {
             return None;
@@ -134,10 +139,12 @@ impl Cuts {
         let name = request.name();
         let zone = self.zone_of(name)?;
         let table = self.lock();
-        places(name, zone).into_iter().find_map(|place| {
-            let place = table.get(place.wire())?;
+        places(name, zone).into_iter().find_map(|above| {
+            let place = table.get(above.wire())?;
             match (&place.known, place.left(now)) {
-                (Known::Denied(denial), ttl @ 1..) => Some((denial.clone(), ttl)),
+                (Known::Denied(denial), ttl @ 1..) => {
+                    Some((denial.clone(), ttl, cause(name, above, zone)))
+                }
                 _ => None,
             }
         })
@@ -326,6 +333,26 @@ fn places<'a>(name: Name<'a>, zone: Name<'_>) -> SmallVec<[Name<'a>; 2]> {
     };
     let named = from_top.take_while(|place| !label(place).starts_with(b"_"));
     named.take(count).collect()
+}
+
+/// Why `name` does not exist where `place` above it does not.
+fn cause(name: Name<'_>, place: Name<'_>, zone: Name<'_>) -> Cause {
+    let count = |name: Name<'_>| name.labels().count();
+    let depth = count(place).saturating_sub(count(zone));
+    let in_front = count(name).saturating_sub(count(place));
+    let label = place.labels().next().unwrap_or_default();
+    let port = name
+        .labels()
+        .next()
+        .is_some_and(|first| first.starts_with(b"_"));
+    let searched = label == b"svc" || is_top_level(label, in_front);
+    match depth {
+        // A port and a protocol in front of what is no name of either.
+        2 | 3 if searched || depth + in_front > 4 && !port => Cause::SearchPath,
+        2 => Cause::NoSuchNamespace,
+        3 => Cause::NoSuchService,
+        _ => Cause::SearchPath,
+    }
 }
 
 /// What a reply that denies `place` is good for, if it is a plain denial:

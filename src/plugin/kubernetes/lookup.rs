@@ -12,6 +12,7 @@ use super::model::{Endpoint, Port, Service, ServiceKind, Slice};
 use super::names::{Asked, Subtree, labels_are};
 use super::snapshot::{Entry, Snapshot};
 use super::spec::PodMode;
+use crate::denial::{self, Denial};
 
 /// The options that decide what exists.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Rules {
 /// What a name stands for.
 pub(super) enum Found<'s, 'q> {
     /// The name does not exist.
-    Missing,
+    Missing(Denial),
     /// It exists and has no records of any type.
     Empty,
     /// The cluster IPs of a service, by way of at least one port.
@@ -83,7 +84,7 @@ pub(super) fn find<'s, 'q>(
         return Found::Empty;
     };
     if !rules.exposed(snapshot, asked.namespace) {
-        return Found::Missing;
+        return Found::Missing(without_namespace(asked));
     }
     match subtree {
         Subtree::Pods => pod(rules, snapshot, asked),
@@ -94,14 +95,15 @@ pub(super) fn find<'s, 'q>(
 
 fn pod<'s, 'q>(rules: &Rules, snapshot: &Snapshot, asked: &Asked<'q>) -> Found<'s, 'q> {
     match rules.pods {
-        PodMode::Disabled => Found::Missing,
+        PodMode::Disabled => Found::Missing(Denial::NoSuchHost),
         _ if asked.service.is_empty() => Found::Empty,
-        PodMode::Insecure => {
-            host::undashed(asked.service).map_or(Found::Missing, |ip| Found::Pod(ip, 1))
-        }
+        PodMode::Insecure => match host::undashed(asked.service) {
+            Some(ip) => Found::Pod(ip, 1),
+            None => Found::Missing(Denial::NoSuchHost),
+        },
         PodMode::Verified => {
             let Some(ip) = host::undashed_exactly(asked.service) else {
-                return Found::Missing;
+                return Found::Missing(Denial::NoSuchHost);
             };
             let here = |namespace: &str| namespace.as_bytes().eq_ignore_ascii_case(asked.namespace);
             match snapshot
@@ -109,7 +111,7 @@ fn pod<'s, 'q>(rules: &Rules, snapshot: &Snapshot, asked: &Asked<'q>) -> Found<'
                 .filter(|pod| here(&pod.namespace))
                 .count()
             {
-                0 => Found::Missing,
+                0 => Found::Missing(Denial::NoSuchHost),
                 count => Found::Pod(ip, count),
             }
         }
@@ -127,8 +129,9 @@ fn service<'s, 'q>(
         true => snapshot.import(asked.namespace, asked.service),
     };
     let Some((entry, kind)) = entry.and_then(|entry| Some((entry, entry.kind()?))) else {
-        return Found::Missing;
+        return Found::Missing(without_service(snapshot, asked));
     };
+    let missing = || Found::Missing(without_endpoint(asked));
     let ports = PortFilter {
         name: asked.port,
         protocol: asked.protocol,
@@ -138,16 +141,14 @@ fn service<'s, 'q>(
             Some(service) if asked.is_bare() && is_name(&service.external_name) => {
                 Found::Alias(&service.external_name)
             }
-            _ => Found::Missing,
+            _ => missing(),
         },
-        ServiceKind::ClusterIp if rules.ignore_empty_service && !entry.has_endpoints() => {
-            Found::Missing
-        }
+        ServiceKind::ClusterIp if rules.ignore_empty_service && !entry.has_endpoints() => missing(),
         // A cluster IP lies in no topology zone.
-        ServiceKind::ClusterIp if !asked.zone.is_empty() => Found::Missing,
+        ServiceKind::ClusterIp if !asked.zone.is_empty() => missing(),
         ServiceKind::ClusterIp if asked.endpoint.is_empty() => match ports.admits_one_of(entry) {
             true => Found::Cluster { entry, ports },
-            false => Found::Missing,
+            false => missing(),
         },
         ServiceKind::ClusterIp | ServiceKind::Headless => {
             let named = !asked.endpoint.is_empty();
@@ -162,13 +163,55 @@ fn service<'s, 'q>(
                 return Found::Endpoints(endpoints);
             }
             match (asked.zone.is_empty(), asked.prefer) {
-                (true, _) => return Found::Missing,
+                (true, _) => return missing(),
                 (false, true) => endpoints.zone = &[],
                 (false, false) => {}
             }
             Found::Endpoints(endpoints)
         }
     }
+}
+
+/// Why a name in a namespace that does not exist is denied.
+fn without_namespace(asked: &Asked<'_>) -> Denial {
+    let in_front = 1 + usize::from(!asked.endpoint.is_empty());
+    let searched = asked.service.is_empty()
+        || asked.namespace == Subtree::Services.label().as_bytes()
+        || denial::is_top_level(asked.namespace, in_front)
+        || !is_protocol(asked.protocol);
+    match searched {
+        true => Denial::SearchPath,
+        false => Denial::NoSuchNamespace,
+    }
+}
+
+/// Why a name is denied whose namespace exists and whose Service does not.
+fn without_service(snapshot: &Snapshot, asked: &Asked<'_>) -> Denial {
+    let searched = match asked.endpoint.is_empty() {
+        true => !is_protocol(asked.protocol),
+        false => {
+            asked.service == Subtree::Services.label().as_bytes()
+                || denial::is_top_level(asked.service, 1)
+                || snapshot.namespace(asked.service)
+        }
+    };
+    match searched {
+        true => Denial::SearchPath,
+        false => Denial::NoSuchService,
+    }
+}
+
+/// Why a name is denied whose Service exists.
+fn without_endpoint(asked: &Asked<'_>) -> Denial {
+    match is_protocol(asked.protocol) {
+        true => Denial::NoSuchHost,
+        false => Denial::SearchPath,
+    }
+}
+
+/// Whether a Service's port may have this protocol; so it may where none is named.
+fn is_protocol(label: &[u8]) -> bool {
+    matches!(label, b"" | b"tcp" | b"udp" | b"sctp")
 }
 
 /// Whether the target of an ExternalName is one: an address is not.

@@ -13,6 +13,7 @@ use super::reverse;
 use super::snapshot::{Entry, Snapshot};
 use super::soa;
 use super::versions::Versions;
+use crate::denial::Denial;
 use crate::wire::{Name, NameBuf, Owner, RData, Reader, Reply, Request, Section, rtype};
 
 /// How a query ends, as far as the snapshot knows.
@@ -22,7 +23,7 @@ pub(super) enum Outcome {
     /// The name exists and has no such record.
     NoData,
     /// The name does not exist.
-    NoName,
+    NoName(Denial),
     /// The answer is with another plugin, behind these CNAMEs.
     Follow(Box<Chain>),
     /// Not for us to answer: a zone transfer.
@@ -74,7 +75,7 @@ impl<'a> Asking<'a> {
             }
             rtype::AXFR | rtype::IXFR => Outcome::Refused,
             _ => match self.find() {
-                Found::Missing if !self.is_server() => Outcome::NoName,
+                Found::Missing(why) if !self.is_server() => Outcome::NoName(why),
                 _ => Outcome::NoData,
             },
         }
@@ -128,9 +129,9 @@ impl<'a> Asking<'a> {
         // By reference: to move what was read is half as much work as to read it.
         match &Asked::parse(prefix, dialect) {
             Ok(Asked { subtree: None, .. }) => Found::Empty,
-            Ok(_) if reverse::is_reverse(self.request.name()) => Found::Missing,
+            _ if reverse::is_reverse(self.request.name()) => Found::Missing(Denial::NoSuchHost),
             Ok(asked) => find(self.rules, self.snapshot, self.multicluster, asked),
-            Err(_) => Found::Missing,
+            Err(_) => Found::Missing(Denial::SearchPath),
         }
     }
 
@@ -146,7 +147,7 @@ impl<'a> Asking<'a> {
             return any(reply);
         }
         match &self.find() {
-            Found::Missing => return Outcome::NoName,
+            Found::Missing(why) => return Outcome::NoName(*why),
             Found::Alias(target) => return self.follow(reply, target),
             found => match (found.whole(), qtype) {
                 (Some(entry), rtype::A) => reply.push_a(self.ttl, entry.v4()),
@@ -188,7 +189,7 @@ impl<'a> Asking<'a> {
                 return Outcome::Answered;
             }
             match self.find_at(prefix) {
-                Found::Missing | Found::Empty => return Outcome::NoData,
+                Found::Missing(_) | Found::Empty => return Outcome::NoData,
                 Found::Alias(next) => next.clone_into(&mut host),
                 found => {
                     let mut ips = SmallVec::<[IpAddr; 8]>::new();
@@ -214,7 +215,8 @@ impl<'a> Asking<'a> {
         }
         // CoreDNS denies what exists only as a place for other names.
         match self.find() {
-            Found::Missing | Found::Empty => Outcome::NoName,
+            Found::Missing(why) => Outcome::NoName(why),
+            Found::Empty => Outcome::NoName(Denial::NoSuchHost),
             _ => Outcome::NoData,
         }
     }
@@ -224,7 +226,7 @@ impl<'a> Asking<'a> {
             return Outcome::NoData;
         }
         match self.find() {
-            Found::Missing => Outcome::NoName,
+            Found::Missing(why) => Outcome::NoName(why),
             Found::Alias(target) => {
                 if let Some(target) = fqdn(target) {
                     let target = RData::Cname(target.name());
@@ -239,7 +241,7 @@ impl<'a> Asking<'a> {
     fn pointers(&self, reply: &mut Reply) -> Outcome {
         let Some(ip) = reverse::address(self.request.name()) else {
             return match self.find() {
-                Found::Missing => Outcome::NoName,
+                Found::Missing(why) => Outcome::NoName(why),
                 _ => Outcome::NoData,
             };
         };
@@ -252,7 +254,7 @@ impl<'a> Asking<'a> {
             );
         }
         match any(reply) {
-            Outcome::NoData => Outcome::NoName,
+            Outcome::NoData => Outcome::NoName(Denial::NoSuchHost),
             answered => answered,
         }
     }
@@ -268,7 +270,7 @@ fn each_address(found: &Found<'_, '_>, qtype: u16, mut each: impl FnMut(IpAddr))
         return;
     }
     match found {
-        Found::Missing | Found::Empty | Found::Alias(_) | Found::Cluster { .. } => {}
+        Found::Missing(_) | Found::Empty | Found::Alias(_) | Found::Cluster { .. } => {}
         Found::Endpoints(endpoints) => {
             let mut seen = Seen::new();
             let ips = endpoints.iter().map(|(_, endpoint, _)| endpoint.ip);

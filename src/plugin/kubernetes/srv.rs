@@ -19,7 +19,7 @@ impl Asking<'_> {
             return Outcome::NoData;
         }
         match self.find() {
-            Found::Missing => return Outcome::NoName,
+            Found::Missing(why) => return Outcome::NoName(why),
             Found::Empty | Found::Alias(_) => {}
             Found::Cluster { entry, ports } => {
                 let parts = entry.service().zip(self.service_name(entry));

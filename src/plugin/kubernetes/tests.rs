@@ -1,6 +1,7 @@
 //! What clients see, over a cluster built in memory.
 
 mod clients;
+mod denials;
 mod fixture;
 mod handler;
 mod negatives;

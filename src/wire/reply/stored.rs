@@ -1,6 +1,8 @@
 use smallvec::SmallVec;
 
 use super::Reply;
+use crate::denial::Denial;
+use crate::response::Source;
 use crate::wire::{Ede, Name, Rcode, Reader, Request, flags};
 
 /// A reply that was put away, to answer the same question again.
@@ -20,6 +22,7 @@ pub struct Stored {
     counts: [u16; 3],
     flags: u16,
     rcode: Rcode,
+    denial: Option<Denial>,
     ede: Option<Box<Ede>>,
 }
 
@@ -48,6 +51,7 @@ impl Stored {
             counts: reply.counts,
             flags: reply.flags,
             rcode: reply.rcode,
+            denial: reply.origin.denial,
             ede: reply.ede.clone().map(Box::new),
         }
     }
@@ -119,6 +123,8 @@ impl Reply {
         self.buf.extend_from_slice(records);
         self.counts = stored.counts;
         self.rcode = stored.rcode;
+        self.origin.source = Source::Cache;
+        self.origin.denial = stored.denial;
         self.ede = stored.ede.as_deref().cloned();
         let ttl = ttl.to_be_bytes();
         let Some(records) = self.buf.get_mut(self.question_end..) else {

@@ -3,6 +3,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::chain::Served;
+use crate::denial::Denial;
 use crate::wire::Edns;
 
 const Z: &str = "cluster.local.";
@@ -125,6 +126,31 @@ fn what_is_denied_covers_what_is_beneath() {
             walk(&chain, "new.com.shop.svc").await;
         });
     }
+}
+
+#[test]
+fn a_cut_says_why() {
+    run(async {
+        let upstream = Upstream::new();
+        let chain = chain(&upstream);
+        for (first, name, why) in [
+            ("a.com.shop.svc", "b.com.shop.svc", "search_path"),
+            ("a.b.none.shop.svc", "c.b.none.shop.svc", "search_path"),
+            ("a.none.shop.svc", "b.none.shop.svc", "no_such_service"),
+            ("a.com.svc", "b.com.svc", "search_path"),
+            ("a.gone.svc", "b.gone.svc", "no_such_namespace"),
+            ("a.gone.svc", "c.d.b.gone.svc", "search_path"),
+            ("a.gone.svc", "_c._tcp.b.gone.svc", "no_such_namespace"),
+            ("a.com", "b.com", "search_path"),
+        ] {
+            walk(&chain, first).await;
+            upstream.asked();
+            let exchange = query(&format!("{name}.{Z}"), A);
+            let (answered, _) = testing::serve(&chain, exchange).await;
+            assert_eq!(upstream.asked(), "", "{name}");
+            assert_eq!(answered.denial().map(Denial::as_str), Some(why), "{name}");
+        }
+    });
 }
 
 #[test]
