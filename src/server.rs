@@ -166,7 +166,7 @@ impl Server {
                 Err(error) => {
                     let tried = address.candidates().into_iter();
                     let bound = opened.bound().map(|(_, bound)| bound);
-                    bound.chain(tried).for_each(|it| self.opener.close(it));
+                    bound.chain(tried).for_each(|it| self.close(it));
                     return Err(error);
                 }
             }
@@ -204,7 +204,13 @@ impl Server {
         for address in plan.listeners().map(Listener::address) {
             self.serving.extend(gone.remove_entry(address));
         }
-        gone.into_values().for_each(|it| self.opener.close(it));
+        gone.into_values().for_each(|it| self.close(it));
+    }
+
+    fn close(&self, bound: SocketAddr) {
+        socket::addresses(bound)
+            .into_iter()
+            .for_each(|it| self.opener.close(it));
     }
 
     /// Receives no more and finishes what is in flight: whether that was

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -23,11 +23,9 @@ const SPARE_BUFFER: usize = 16 << 10;
 pub(super) struct Job {
     pub exchange: Exchange,
     local: Option<Rc<Local>>,
-    /// The client in the family of the socket.
-    pub sender: SocketAddr,
-    /// The address asked, in the family of the socket, where the reply must
-    /// name it.
-    pub destination: Option<IpAddr>,
+    /// Whether the reply must say which address it comes from: the one that
+    /// was asked.
+    pub names_source: bool,
 }
 
 impl Job {
@@ -36,8 +34,7 @@ impl Job {
         Box::new(Self {
             exchange: Exchange::new(nobody, nobody, Proto::Udp),
             local: None,
-            sender: nobody,
-            destination: None,
+            names_source: false,
         })
     }
 
@@ -45,8 +42,6 @@ impl Job {
     pub(super) fn address(&mut self, client: SocketAddr, asked: SocketAddr) {
         self.exchange.client = client;
         self.exchange.local = asked;
-        make_canonical(&mut self.exchange.client);
-        make_canonical(&mut self.exchange.local);
         self.exchange.arrived = clock::now();
     }
 
@@ -54,27 +49,11 @@ impl Job {
     pub(super) fn outgoing(&self) -> Outgoing<'_> {
         Outgoing {
             bytes: self.exchange.finished(),
-            to: self.sender,
-            from: self.destination,
+            to: self.exchange.client,
+            from: self.names_source.then(|| self.exchange.local.ip()),
         }
     }
 }
-
-/// Takes off what the family of the socket added to an address. It is what
-/// [`IpAddr::to_canonical`] does, in fewer instructions.
-fn make_canonical(address: &mut SocketAddr) {
-    let SocketAddr::V6(six) = *address else {
-        return;
-    };
-    let ip = match six.ip().octets().split_last_chunk::<4>() {
-        Some((prefix, last)) if *prefix == MAPPED => Ipv4Addr::from(*last).into(),
-        _ => IpAddr::V6(*six.ip()),
-    };
-    *address = SocketAddr::new(ip, six.port());
-}
-
-/// The first octets of an IPv4 address as IPv6 (RFC 4291 section 2.5.5.2).
-const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF];
 
 /// A future that serves job after job, so that a query allocates none.
 ///

@@ -4,10 +4,11 @@
 //! the sockets when the process ends, and what has arrived on them with it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 
 use nix::sys::socket::{setsockopt, sockopt};
+use smallvec::SmallVec;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{ListenAddress, mmsg};
@@ -27,6 +28,7 @@ const BACKLOG: i32 = 1024;
 /// lacks is told from an address that is taken, and the user gets its words.
 pub trait Opener: Send + Sync {
     /// The UDP socket of a worker, counted from 0, as [`bind_udp`] makes it.
+    /// Where clients of both families are served it is asked for two.
     fn udp(&self, address: SocketAddr, worker: usize) -> io::Result<UdpSocket>;
     /// The TCP listener of a worker, counted from 0, as [`bind_tcp`] makes it.
     fn tcp(&self, address: SocketAddr, worker: usize) -> io::Result<TcpListener>;
@@ -58,8 +60,21 @@ impl Opener for System {
 /// The sockets of one worker for one address.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    pub udp: UdpSocket,
+    /// One for each family of the address.
+    pub udp: SmallVec<[UdpSocket; 2]>,
+    /// One for both.
     pub tcp: TcpListener,
+}
+
+/// What is open where a worker's TCP listener is bound: on `[::]` it takes
+/// clients of both families, which have UDP sockets of their own. One socket
+/// for both would cost each IPv4 query more in the kernel.
+pub(super) fn addresses(bound: SocketAddr) -> SmallVec<[SocketAddr; 2]> {
+    let mut all = SmallVec::from_iter([bound]);
+    if bound.is_ipv6() && bound.ip().is_unspecified() {
+        all.push((Ipv4Addr::UNSPECIFIED, bound.port()).into());
+    }
+    all
 }
 
 /// Why an address cannot be served; in CoreDNS's words.
@@ -117,8 +132,11 @@ pub(super) fn open(
             source,
         };
         // Whatever the first one could bind, the others must bind too.
-        candidates = vec![tcp.local_addr().map_err(failed)?];
-        let udp = first(&candidates, |address| opener.udp(address, worker)).map_err(failed)?;
+        let bound = tcp.local_addr().map_err(failed)?;
+        candidates = vec![bound];
+        let udp = addresses(bound).into_iter();
+        let udp = udp.map(|address| opener.udp(address, worker));
+        let udp = udp.collect::<io::Result<_>>().map_err(failed)?;
         all.push(Sockets { udp, tcp });
     }
     Ok(all)
@@ -158,10 +176,10 @@ pub fn bind_tcp(address: SocketAddr, freebind: bool) -> io::Result<TcpListener> 
     Ok(socket.into())
 }
 
-/// Opens a UDP socket as a worker wants it: shared (SO_REUSEPORT), of both
-/// families on `[::]`, not blocking, with a large receive buffer, and saying
-/// which address was asked where that can be more than one. `freebind`: the
-/// address need not be there yet.
+/// Opens a UDP socket as a worker wants it: shared (SO_REUSEPORT), of its own
+/// family only, not blocking, with a large receive buffer, and saying which
+/// address was asked where that can be more than one. `freebind`: the address
+/// need not be there yet.
 ///
 /// # Errors
 ///
@@ -189,7 +207,7 @@ fn bound(
 ) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if let SocketAddr::V6(v6) = address {
-        socket.set_only_v6(!v6.ip().is_unspecified())?;
+        socket.set_only_v6(protocol == Protocol::UDP || !v6.ip().is_unspecified())?;
     }
     socket.set_reuse_port(true)?;
     if protocol == Protocol::TCP {
@@ -217,12 +235,23 @@ mod tests {
             .iter()
             .flat_map(|sockets| {
                 [
-                    sockets.udp.local_addr().unwrap().port(),
+                    sockets.udp[0].local_addr().unwrap().port(),
                     sockets.tcp.local_addr().unwrap().port(),
                 ]
             })
             .collect();
         assert!(ports.iter().all(|port| *port == ports[0]), "{ports:?}");
+    }
+
+    #[test]
+    fn every_address_is_one_of_each_family() {
+        let sockets = open(&System, &ListenAddress::any(0), 2).unwrap();
+        for worker in &sockets {
+            let tcp = worker.tcp.local_addr().unwrap();
+            let udp = worker.udp.iter().map(|udp| udp.local_addr().unwrap());
+            assert_eq!(udp.collect::<Vec<_>>(), addresses(tcp).to_vec());
+            assert_eq!(worker.udp.len(), if tcp.is_ipv6() { 2 } else { 1 });
+        }
     }
 
     #[test]

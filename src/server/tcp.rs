@@ -96,8 +96,8 @@ impl Connection {
         stream.set_nodelay(true)?;
         let (send_late, late) = mpsc::channel(LATE);
         Ok(Self {
-            client: stream.peer_addr()?,
-            asked: stream.local_addr()?,
+            client: canonical(stream.peer_addr()?),
+            asked: canonical(stream.local_addr()?),
             stream,
             seat,
             desk,
@@ -277,4 +277,9 @@ fn push(output: &mut Vec<u8>, message: &[u8]) {
     let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
     output.extend_from_slice(&length.to_be_bytes());
     output.extend(message.iter().take(usize::from(length)));
+}
+
+/// The address without what a socket of both families adds to an IPv4 one.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -271,11 +271,10 @@ impl Udp {
             }
             return Some(job);
         }
-        job.sender = datagram.sender;
-        job.destination = datagram.destination;
         let asked = datagram.destination.unwrap_or_else(|| self.bound.ip());
         let asked = (asked, self.bound.port()).into();
         job.address(datagram.sender, asked);
+        job.names_source = datagram.destination.is_some();
         let client = job.exchange.client.ip();
         let mut bench = match self.desk.begin(job) {
             Ok(mut job) => {

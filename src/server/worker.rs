@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
@@ -48,7 +49,7 @@ pub(super) struct Seat {
     local: RefCell<Rc<Local>>,
     /// Cancelled when the address is served no longer.
     pub closing: CancellationToken,
-    udp: Rc<Udp>,
+    udp: SmallVec<[Rc<Udp>; 2]>,
     tasks: RefCell<Vec<AbortHandle>>,
 }
 
@@ -59,13 +60,13 @@ impl Seat {
     }
 
     fn install(&self, local: Rc<Local>) {
-        self.udp.install(local.clone());
+        self.udp.iter().for_each(|udp| udp.install(local.clone()));
         self.local.replace(local);
     }
 
     /// Serves what has arrived and receives no more.
     fn close(&self) {
-        self.udp.drain();
+        self.udp.iter().for_each(|udp| udp.drain());
         self.closing.cancel();
         for task in self.tasks.borrow_mut().drain(..) {
             task.abort();
@@ -148,12 +149,11 @@ impl Worker {
 
     fn open(&self, local: Rc<Local>, sockets: Sockets) -> io::Result<Rc<Seat>> {
         let tcp = TcpListener::from_std(sockets.tcp)?;
-        let udp = Udp::new(
-            sockets.udp,
-            local.clone(),
-            self.desk.clone(),
-            self.buffers.clone(),
-        )?;
+        let udp = sockets.udp.into_iter().map(|socket| {
+            let (desk, buffers) = (self.desk.clone(), self.buffers.clone());
+            Udp::new(socket, local.clone(), desk, buffers)
+        });
+        let udp = udp.collect::<io::Result<SmallVec<[_; 2]>>>()?;
         let seat = Rc::new(Seat {
             local: RefCell::new(local),
             closing: CancellationToken::new(),
@@ -166,16 +166,18 @@ impl Worker {
             self.desk.clone(),
             self.connections.clone(),
         );
-        udp.resume();
-        let tasks = [spawn_local(udp.receive()), spawn_local(accept)];
-        seat.tasks
-            .replace(tasks.iter().map(|task| task.abort_handle()).collect());
+        let mut tasks = vec![spawn_local(accept).abort_handle()];
+        for udp in udp {
+            udp.resume();
+            tasks.push(spawn_local(udp.receive()).abort_handle());
+        }
+        seat.tasks.replace(tasks);
         Ok(seat)
     }
 
     fn close(&mut self, seat: &Seat) {
         seat.close();
-        self.closed.push(Rc::downgrade(&seat.udp));
+        self.closed.extend(seat.udp.iter().map(Rc::downgrade));
     }
 
     async fn stop(&mut self) {
