@@ -24,26 +24,37 @@ pub(super) const BATCH: usize = 32;
 /// Asks the kernel to say, with each datagram, which address it was sent to.
 pub(super) fn enable_destination(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
     match ipv6 {
-        true => set_flag(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-        false => set_flag(socket, libc::IPPROTO_IP, libc::IP_PKTINFO),
+        true => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+        false => set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
     }
 }
 
 /// Asks the kernel to say how many datagrams found the receive buffer full.
 pub(super) fn enable_drop_counter(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_flag(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
+    set(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
 }
 
-fn set_flag(socket: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<()> {
-    let on: c_int = 1;
+/// Says whether the kernel may send an IPv4 datagram in fragments where its
+/// path takes none of that size. Both ways it sets Don't Fragment on all that
+/// fit; only where it never fragments it need not number them (RFC 6864),
+/// which is a fortieth of what a reply costs.
+pub(super) fn allow_fragments(socket: BorrowedFd<'_>, allowed: bool) -> io::Result<()> {
+    let discover = match allowed {
+        true => libc::IP_PMTUDISC_WANT,
+        false => libc::IP_PMTUDISC_DO,
+    };
+    set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, discover)
+}
+
+fn set(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open for the length of the borrow; the
-    // pointer and the length describe `on`, which outlives the call.
+    // pointer and the length describe `value`, which outlives the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             name,
-            ptr::from_ref(&on).cast(),
+            ptr::from_ref(&value).cast(),
             size_of::<c_int>() as socklen_t,
         )
     };

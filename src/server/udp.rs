@@ -310,7 +310,14 @@ impl Udp {
     /// Sends as much of a batch as the send buffer takes.
     fn send(&self, batch: &mut Batch) {
         while !batch.is_done() {
-            match batch.send(self.socket.as_fd()) {
+            let socket = self.socket.as_fd();
+            let sent = batch.send(socket).or_else(|error| match error {
+                error if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    batch.send_in_fragments(socket)
+                }
+                error => Err(error),
+            });
+            match sent {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,8 +1,10 @@
 //! UDP and TCP: who is answered, from where, and with what.
 
+use std::fmt::Write as _;
+use std::fs;
 use std::time::Duration;
 
-use pando_test::{Ask, BOUND};
+use pando_test::{Ask, BOUND, Client, Netns, Process};
 
 use crate::pando;
 
@@ -54,7 +56,7 @@ async fn a_reply_comes_from_the_address_that_was_asked() {
     let port = server.address().port();
     for ip in ["127.0.0.1", "127.1.2.3", "127.0.0.53", "::1"] {
         // The client's socket is connected: it hears nobody else.
-        let client = pando_test::Client::to((ip.parse::<std::net::IpAddr>().unwrap(), port).into());
+        let client = Client::to((ip.parse::<std::net::IpAddr>().unwrap(), port).into());
         let answer = client.ask("example.org", "A").await.unwrap();
         assert_eq!(answer.rcode(), "NOERROR", "{ip}");
     }
@@ -68,7 +70,7 @@ async fn bind_limits_the_addresses() {
         server.wait_for_line(address, BOUND).await.unwrap();
     }
     let elsewhere = ([127, 0, 0, 1], server.address().port()).into();
-    let client = pando_test::Client::to(elsewhere).bound(Duration::from_millis(300));
+    let client = Client::to(elsewhere).bound(Duration::from_millis(300));
     assert!(client.ask("example.org", "A").await.is_err());
 }
 
@@ -138,4 +140,33 @@ async fn whoami_answers_in_the_class_of_the_question() {
         "{answer}"
     );
     assert!(lines.iter().all(|line| line.contains(" 0 CH ")), "{answer}");
+}
+
+#[tokio::test]
+async fn a_reply_too_large_for_its_path_goes_out_in_fragments() {
+    if let Some(why) = Netns::missing() {
+        return eprintln!("skipped: {why}");
+    }
+    let netns = Netns::create("mtu").unwrap();
+    netns.ip("link set lo mtu 1500").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Corefile");
+    let hosts = (1..=200).fold(String::new(), |mut text, i| {
+        let _ = writeln!(text, "  10.0.0.{i} many.test");
+        text
+    });
+    fs::write(&path, format!(".:53 {{\n hosts {{\n{hosts} }}\n}}\n")).unwrap();
+    let mut command = netns.command(env!("CARGO_BIN_EXE_pando"));
+    command.arg("-conf").arg(&path);
+    let server = Process::spawn(command, None).unwrap();
+    server.wait_for_line("Pando-", BOUND).await.unwrap();
+    let ask = async || {
+        let client = Client::to(([127, 0, 0, 1], 53).into());
+        let large = client.udp(&Ask::new("many.test", "A").edns(4096)).await?;
+        // Afterwards others go out as before.
+        let small = client.udp(&Ask::new("many.test", "AAAA")).await?;
+        Ok((large.answer().len(), large.flags(), small.rcode()))
+    };
+    let (seen, _inhabitant) = netns.inhabit(ask).unwrap();
+    assert_eq!(seen, (200, "qr aa rd".to_owned(), "NOERROR".to_owned()));
 }

@@ -8,8 +8,8 @@ use std::ptr;
 
 use libc::{c_int, socklen_t};
 
-use super::BATCH;
 use super::messages::{CONTROL, Control, Messages, heap};
+use super::{BATCH, allow_fragments};
 
 /// Octets of room that an empty batch holds on to.
 const SPARE: usize = 64 << 10;
@@ -120,6 +120,26 @@ impl Batch {
     /// What kept the first of them from going out; `WouldBlock` where the
     /// send buffer is full.
     pub(in crate::server) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.send_some(BATCH, socket)
+    }
+
+    /// Sends the first of those that are left, which is too large for its path
+    /// to go out in one piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`Batch::send`].
+    pub(in crate::server) fn send_in_fragments(
+        &mut self,
+        socket: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        allow_fragments(socket, true)?;
+        let sent = self.send_some(1, socket);
+        allow_fragments(socket, false)?;
+        sent
+    }
+
+    fn send_some(&mut self, most: usize, socket: BorrowedFd<'_>) -> io::Result<()> {
         let mut start = 0;
         let vectors = self.messages.vectors.iter_mut().zip(&self.envelopes);
         for (vector, envelope) in vectors {
@@ -129,7 +149,8 @@ impl Batch {
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
         }
-        let left = self.done..self.envelopes.len();
+        let end = self.envelopes.len().min(self.done + most);
+        let left = self.done..end;
         let left = self.messages.headers.get_mut(left).unwrap_or_default();
         // SAFETY: to each of these headers belongs an envelope: [`Batch::push`]
         // has filled the name and the control buffer that it points at, which
