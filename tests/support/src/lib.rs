@@ -8,6 +8,7 @@
 //! | [`ApiDouble`] | an API server in the test's own process, with faults |
 //! | [`Server`] | the `pando` binary, or CoreDNS beside it, on free ports |
 //! | [`Netns`] | a network namespace of the test's own |
+//! | [`Prometheus`] | a real Prometheus over the server, with rules |
 //! | [`Site`] | a node with Pods, the cluster's DNS and the world behind it |
 //!
 //! Every wait is bounded by [`BOUND`] unless the caller names a bound.
@@ -21,6 +22,7 @@ mod control_plane;
 mod netns;
 mod ports;
 mod process;
+mod prometheus;
 mod records;
 mod server;
 mod site;
@@ -35,6 +37,7 @@ pub use control_plane::{Account, ControlPlane, dns_rules};
 pub use netns::{Inhabitant, Netns, link};
 pub use ports::Port;
 pub use process::{Line, Process};
+pub use prometheus::{Prometheus, Sample, promtool};
 pub use records::record;
 pub use server::{Server, ServerBuilder};
 pub use site::{Agent, Arrival, Cluster, ClusterDns, External, Load, Pod, Site, Tally};
