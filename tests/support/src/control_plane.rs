@@ -1,6 +1,7 @@
 //! A real API server over a real etcd.
 
 mod access;
+mod audit;
 mod guarded;
 mod pki;
 
@@ -16,6 +17,7 @@ use tokio::process::Command;
 use tokio::sync::{Mutex, OnceCell};
 
 pub use access::{Account, dns_rules};
+pub use audit::Deed;
 use guarded::Guarded;
 
 use crate::{Port, Process, until};
@@ -39,6 +41,7 @@ pub struct ControlPlane {
     programs: PathBuf,
     etcd_url: String,
     kubeconfig: PathBuf,
+    flags: Vec<String>,
     // In the order of dropping: the programs end before their folder goes.
     running: Mutex<Running>,
     folder: TempDir,
@@ -85,11 +88,21 @@ impl ControlPlane {
     ///
     /// When a program does not come up; shows the end of its log.
     pub async fn start() -> anyhow::Result<Option<Self>> {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`Self::start`], with more flags for the API server.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub async fn start_with(flags: &[&str]) -> anyhow::Result<Option<Self>> {
         let Some(programs) = programs() else {
             return Ok(None);
         };
         let folder = tempfile::Builder::new().prefix("pando-plane-").tempdir()?;
         pki::write_pki(folder.path())?;
+        audit::write_policy(folder.path())?;
         let api_port = Port::claim();
         let etcd_ports = [Port::claim(), Port::claim()];
         let kubeconfig = folder.path().join("kubeconfig");
@@ -106,6 +119,7 @@ impl ControlPlane {
             etcd_ports,
             api_port,
             kubeconfig,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             running: Mutex::new(running),
         };
         plane.start_etcd().await?;
@@ -259,9 +273,12 @@ impl ControlPlane {
             ("service-account-key-file", "accounts.pub"),
             ("service-account-signing-key-file", "accounts.key"),
             ("cert-dir", "api-certs"),
+            ("audit-policy-file", audit::POLICY),
+            ("audit-log-path", audit::LOG),
         ] {
             arguments.push(format!("--{flag}={}", self.path(file).display()));
         }
+        arguments.extend(self.flags.iter().cloned());
         let api = self.run("kube-apiserver", &arguments)?;
         let started = async {
             let ready = until("kube-apiserver is ready", START, || async {

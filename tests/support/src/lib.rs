@@ -33,7 +33,7 @@ use std::time::Duration;
 
 pub use api_double::{ApiDouble, Break, Fault, Request};
 pub use client::{Answer, Ask, Client, Stream};
-pub use control_plane::{Account, ControlPlane, dns_rules};
+pub use control_plane::{Account, ControlPlane, Deed, dns_rules};
 pub use netns::{Inhabitant, Netns, link};
 pub use ports::Port;
 pub use process::{Line, Process};

@@ -44,10 +44,20 @@ impl ControlPlane {
               "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }] },
         ]});
         self.apply(&objects.to_string()).await?;
+        self.account_of(name).await
+    }
+
+    /// The service account `name` of kube-system, which must be there, with a
+    /// token for it.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub async fn account_of(&self, name: &str) -> anyhow::Result<Account> {
         let account = Account {
             kubeconfig: self.path(&format!("{name}.kubeconfig")),
             token: self.path(&format!("{name}.token")),
-            namespace: namespace.to_owned(),
+            namespace: "kube-system".to_owned(),
             name: name.to_owned(),
         };
         self.renew(&account).await?;
