@@ -1,105 +1,63 @@
 //! What `deploy/` holds, against a real API server.
 
-use std::fs;
-use std::path::PathBuf;
+#[path = "deploy/access.rs"]
+mod access;
+#[path = "deploy/manifests.rs"]
+mod manifests;
+#[path = "deploy/pod.rs"]
+mod pod;
 
-use pando_test::{BOUND, ControlPlane, Server};
-use serde_json::json;
+use std::path::{Path, PathBuf};
 
-/// Every manifest, with its path.
-fn manifests() -> Vec<(PathBuf, String)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
-    let entries = fs::read_dir(folder).expect("the folder");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let paths = paths.filter(|path| path.extension().is_some_and(|end| end == "yaml"));
-    paths
-        .map(|path| {
-            let text = fs::read_to_string(&path).expect("a manifest");
-            (path, text)
-        })
-        .collect()
+use pando_test::ControlPlane;
+use serde_json::Value;
+
+/// A folder of `deploy/kustomize`.
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy/kustomize")
+        .join(name)
 }
 
-/// Has the API server check a manifest, every field of it, and keep nothing.
-async fn check(plane: &ControlPlane, manifest: &str) -> anyhow::Result<()> {
+/// What a kustomization comes to, as `kubectl kustomize`: without a network.
+async fn render(plane: &ControlPlane, folder: &Path) -> String {
+    let path = folder.to_str().expect("UTF-8");
+    let rendered = plane.kubectl(&["kustomize", path], "").await;
+    rendered.unwrap_or_else(|error| panic!("{path}: {error:#}"))
+}
+
+/// Has the API server take a manifest, with every field that it has. Returns
+/// its objects as they are then.
+async fn apply(plane: &ControlPlane, manifest: &str, more: &[&str]) -> anyhow::Result<Vec<Value>> {
     let apply = [
         "apply",
         "--server-side",
         "--force-conflicts",
-        "--dry-run=server",
         "--validate=strict",
+        "--output=json",
         "-f",
         "-",
     ];
-    plane.kubectl(&apply, manifest).await.map(drop)
+    let taken = plane.kubectl(&[&apply, more].concat(), manifest).await?;
+    let mut list: Value = serde_json::from_str(&taken)?;
+    Ok(match list["items"].take() {
+        Value::Array(objects) => objects,
+        _ => vec![list],
+    })
 }
 
-#[tokio::test]
-async fn manifests_are_taken_field_by_field() {
-    let Some(plane) = ControlPlane::shared().await else {
-        return;
-    };
-    let manifests = manifests();
-    assert!(manifests.len() >= 2, "{manifests:?}");
-    for (path, manifest) in &manifests {
-        let path = path.display();
-        let taken = check(plane, manifest).await;
-        taken.unwrap_or_else(|error| panic!("{path}: {error:#}"));
-        // The check itself: a field that does not exist is found.
-        let misspelt = manifest.replace("priorityClassName:", "priorityClass:");
-        let refused = check(plane, &misspelt).await.expect_err("a wrong field");
-        assert!(
-            format!("{refused:#}").contains("priorityClass"),
-            "{path}: {refused:#}"
-        );
-    }
+/// The object of this kind and name.
+fn object<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let found = objects
+        .iter()
+        .find(|object| object["kind"] == *kind && object["metadata"]["name"] == *name);
+    found.unwrap_or_else(|| panic!("no {kind} {name} in {objects:#?}"))
 }
 
-#[tokio::test]
-async fn the_cluster_role_of_the_manifest_is_enough() {
-    let Some(plane) = ControlPlane::shared().await else {
-        return;
-    };
-    let manifest = include_str!("../../deploy/kube-dns.yaml");
-    let documents = manifest.split("\n---\n");
-    let access: Vec<&str> = documents
-        .filter(|document| {
-            ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]
-                .iter()
-                .any(|kind| document.contains(&format!("\nkind: {kind}\n")))
-        })
-        .collect();
-    assert_eq!(access.len(), 3);
-    // An account of the manifest's name that may nothing by itself.
-    let account = plane.account("coredns", &json!([])).await.expect("account");
-    let start = async || -> anyhow::Result<Server> {
-        let corefile = format!(
-            ".:$PORT {{
-    errors
-    ready 127.0.0.1:$READY_PORT
-    kubernetes cluster.local {{
-        kubeconfig {} test
-        pods verified
-        startup_timeout 100ms
-    }}
-}}",
-            account.kubeconfig.display()
-        );
-        crate::pando(&corefile).start().await
-    };
-    let refused = start().await.expect("starts");
-    let said = refused.wait_for_line("forbidden", BOUND).await;
-    said.expect("what it may not do is said");
-    drop(refused);
-
-    plane.apply(&access.join("\n---\n")).await.expect("applied");
-    let mut server = start().await.expect("starts");
-    server.ready().await.expect("gets ready");
-    let answer = server
-        .client()
-        .ask("kubernetes.default.svc.cluster.local.", "A")
-        .await;
-    assert_eq!(answer.expect("an answer").data(), ["10.96.0.1"]);
-    let shown = server.shown();
-    assert!(!shown.contains("forbidden"), "{shown}");
+/// The agent's template as the agent fills it in, with these for its addresses,
+/// the cluster DNS and the node's resolvers.
+fn filled(template: &str, local: &str, cluster: &str, upstream: &str) -> String {
+    let text = template.replace("__PILLAR__LOCAL__DNS__", local);
+    let text = text.replace("__PILLAR__CLUSTER__DNS__", cluster);
+    text.replace("__PILLAR__UPSTREAM__SERVERS__", upstream)
 }

@@ -16,8 +16,8 @@ const COREFILES: [(&str, &str); 7] = [
     ("rke2", include_str!("../corefiles/rke2.corefile")),
 ];
 
-/// The text with free ports, this upstream and this API server.
-fn adapted(text: &str, api: &str, upstream: &str) -> String {
+/// The text with free ports, this upstream and this line about the API server.
+pub(crate) fn adapted(text: &str, api: &str, upstream: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -28,7 +28,7 @@ fn adapted(text: &str, api: &str, upstream: &str) -> String {
             "prometheus" => out += "prometheus 127.0.0.1:$METRICS_PORT",
             // Nobody waits for this test to be taken out of a Service.
             "lameduck" => out += "lameduck 1s",
-            "kubernetes" => out += &format!("{line}\nendpoint {api}"),
+            "kubernetes" => out += &format!("{line}\n{api}"),
             _ => out += line,
         }
         out.push('\n');
@@ -63,7 +63,8 @@ async fn cluster() -> ApiDouble {
 }
 
 async fn start(corefile: &str, api: &ApiDouble, upstream: &Upstream) -> Server {
-    let corefile = adapted(corefile, &api.url(), &upstream.address().to_string());
+    let endpoint = format!("endpoint {}", api.url());
+    let corefile = adapted(corefile, &endpoint, &upstream.address().to_string());
     let builder = pando(&corefile)
         .file("NodeHosts", "192.0.2.7 node-1\n")
         .file("custom/extra.override", "log\n")
