@@ -1,7 +1,8 @@
-//! The command line: CoreDNS's, as Go's `flag` package reads it, and `pando check`.
+//! The command line: CoreDNS's, as Go's `flag` package reads it, `pando check`, and the tools.
 
 use std::path::PathBuf;
 
+use crate::command::Tool;
 use crate::golang::flag::{self, Flag, FlagError, Kind, Value};
 
 /// What the command line asks for.
@@ -17,6 +18,10 @@ pub enum Command {
     Plugins,
     /// Print how to call it.
     Help,
+    /// Use one of the tools beside the server.
+    Tool(Tool),
+    /// Print how to call a tool.
+    ToolHelp(String),
 }
 
 /// The values of the flags.
@@ -57,6 +62,9 @@ pub enum UsageError {
     /// Words where none belong: exit code 1.
     #[error("extra command line arguments: [{}]", .0.join(" "))]
     Extra(Vec<String>),
+    /// The flags of a tool are wrong: exit code 2.
+    #[error("{0}")]
+    Tool(String),
 }
 
 /// CoreDNS's flags.
@@ -118,9 +126,14 @@ impl Options {
 ///
 /// # Errors
 ///
-/// In Go's words.
+/// In Go's words; those of a tool in clap's.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, UsageError> {
     let mut arguments = arguments.into_iter().peekable();
+    match arguments.peek().map(String::as_str) {
+        Some("help") => return Ok(Command::Help),
+        Some(word) if Tool::NAMES.contains(&word) => return tool(arguments),
+        _ => {}
+    }
     let check = arguments.next_if(|argument| argument == "check").is_some();
     let given = match flag::read(&FLAGS, arguments) {
         Ok(given) => given,
@@ -147,10 +160,21 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, Usa
     })
 }
 
+fn tool(arguments: impl IntoIterator<Item = String>) -> Result<Command, UsageError> {
+    match Tool::parse(arguments) {
+        Ok(tool) => Ok(Command::Tool(tool)),
+        Err(error) if error.use_stderr() => Err(UsageError::Tool(error.to_string())),
+        Err(help) => Ok(Command::ToolHelp(help.to_string())),
+    }
+}
+
 /// How to call it, as Go's `flag` package prints it.
 pub fn usage(program: &str) -> String {
+    let tools: String = Tool::descriptions()
+        .map(|(name, does)| format!("  {name} ...\n    \t{does}; {name} -h says how\n"))
+        .collect();
     format!(
-        "Usage of {program}:\n{}Subcommand:\n  check [-conf string]\n    \tCheck the Corefile, say what it means, serve nothing\n",
+        "Usage of {program}:\n{}Subcommands:\n  check [-conf string]\n    \tCheck the Corefile, say what it means, serve nothing\n{tools}",
         flag::defaults(&FLAGS)
     )
 }

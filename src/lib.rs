@@ -9,6 +9,7 @@ pub mod chain;
 pub mod cidr;
 pub mod cli;
 pub mod clock;
+pub mod command;
 pub mod configuration;
 pub mod denial;
 pub mod golang;

@@ -4,6 +4,7 @@ use std::process::exit;
 
 use anyhow::Context;
 use pando::cli::{self, Command, UsageError};
+use pando::command::{self, Tool};
 use pando::{app, telemetry};
 
 fn main() {
@@ -23,6 +24,10 @@ fn main() {
             eprintln!("{error}");
             1
         }
+        Err(error @ UsageError::Tool(_)) => {
+            eprint!("{error}");
+            2
+        }
     };
     telemetry::flush();
     // Threads that still wait for something must not hold up the end.
@@ -34,6 +39,8 @@ fn run(command: Command, program: &str) -> anyhow::Result<u8> {
         Command::Version => print!("{}", app::version()),
         Command::Plugins => print!("{}", app::plugins()),
         Command::Help => eprint!("{}", cli::usage(program)),
+        Command::ToolHelp(help) => print!("{help}"),
+        Command::Tool(tool) => return use_tool(tool),
         Command::Check(options) => print!("{}", app::check(&options)?),
         Command::Serve(options) => {
             telemetry::init(telemetry::LINES).context("cannot start a thread")?;
@@ -44,4 +51,15 @@ fn run(command: Command, program: &str) -> anyhow::Result<u8> {
         }
     }
     Ok(0)
+}
+
+fn use_tool(tool: Tool) -> anyhow::Result<u8> {
+    telemetry::warn_on_stderr();
+    let runtime = app::control().context("cannot start threads")?;
+    let used = runtime.block_on(tool.run());
+    runtime.shutdown_background();
+    Ok(used.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        command::UNABLE
+    }))
 }

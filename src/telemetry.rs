@@ -73,6 +73,26 @@ pub fn init(lines: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends warnings and errors of this process to standard error from now on,
+/// at once, and nothing else anywhere: for tools, whose output is their own.
+pub fn warn_on_stderr() {
+    // Fails where a subscriber is set already, which then has the lines.
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(Warnings));
+}
+
+struct Warnings;
+
+impl<S: Subscriber> Layer<S> for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        Lines::shows(metadata) && *metadata.level() <= Level::WARN
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        // A closed standard error loses them, as it must.
+        let _ = io::stderr().write_all(format(event).as_bytes());
+    }
+}
+
 /// Shows DEBUG lines, or no longer.
 pub fn set_debug(on: bool) {
     if DEBUG.swap(on, Ordering::Relaxed) != on {

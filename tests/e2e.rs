@@ -25,6 +25,8 @@ mod cut;
 mod deploy;
 #[path = "e2e/distributions.rs"]
 mod distributions;
+#[path = "e2e/explain.rs"]
+mod explain;
 #[path = "e2e/forward.rs"]
 mod forward;
 #[path = "e2e/garbage.rs"]

@@ -1,0 +1,88 @@
+//! The tools beside the server: each asks, says what it has found, and serves nothing.
+//!
+//! What was found goes to standard output, what went wrong to standard error.
+//! The exit code is 0 where all is well, 1 where the finding is bad, and 2
+//! where the tool was called wrongly or could not find out.
+
+pub mod explain;
+
+use clap::{CommandFactory, Parser};
+
+/// The tools beside the server.
+#[derive(Clone, Debug, Eq, PartialEq, clap::Subcommand)]
+pub enum Tool {
+    /// Walk what a client's resolver does with a name, and say what came of each query and why
+    Explain(Box<explain::Options>),
+}
+
+/// The exit code of a tool that could not do its work.
+pub const UNABLE: u8 = 2;
+
+#[derive(Parser)]
+#[command(name = "pando", disable_help_subcommand = true)]
+struct Line {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+impl Tool {
+    /// Their names, as the first word of the command line.
+    pub const NAMES: [&str; 1] = ["explain"];
+
+    /// Their names and what each does, in a line.
+    pub fn descriptions() -> impl Iterator<Item = (String, String)> {
+        let line = Line::command();
+        let tools: Vec<_> = line.get_subcommands().map(describe).collect();
+        tools.into_iter()
+    }
+
+    /// Reads the arguments behind the program's name, of which the first is
+    /// one of [`Tool::NAMES`]. `-conf FILE` and `-conf=FILE` are read as in
+    /// the server's command line.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, or the help that they ask for.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, clap::Error> {
+        let program = std::iter::once("pando".to_owned());
+        let arguments = program.chain(arguments.into_iter().map(double_dash));
+        Line::try_parse_from(arguments).map(|line| line.tool)
+    }
+
+    /// Does what the tool does, and prints what it finds: the exit code.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not find out; the exit code is [`UNABLE`] then.
+    pub async fn run(self) -> anyhow::Result<u8> {
+        match self {
+            Self::Explain(options) => Ok(explain::run(&options).await?),
+        }
+    }
+}
+
+fn describe(tool: &clap::Command) -> (String, String) {
+    let about = tool.get_about().map(ToString::to_string);
+    (tool.get_name().to_owned(), about.unwrap_or_default())
+}
+
+/// CoreDNS's flags have one dash.
+fn double_dash(argument: String) -> String {
+    match argument.strip_prefix("-conf") {
+        Some(rest) if rest.is_empty() || rest.starts_with('=') => format!("--conf{rest}"),
+        _ => argument,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_a_tool_and_the_definitions_are_sound() {
+        let line = Line::command();
+        let known: Vec<&str> = line.get_subcommands().map(|tool| tool.get_name()).collect();
+        assert_eq!(known, Tool::NAMES);
+        line.debug_assert();
+    }
+}
