@@ -19,6 +19,10 @@ doc:
 control-plane:
     tests/control-plane/build.sh
 
+# Builds helm for the tests of the chart (Go, a minute the first time).
+helm:
+    tests/helm/build.sh
+
 test:
     cargo test --workspace
 

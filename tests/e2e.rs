@@ -15,6 +15,8 @@ mod binary;
 mod broken;
 #[path = "e2e/caching.rs"]
 mod caching;
+#[path = "e2e/chart.rs"]
+mod chart;
 #[path = "e2e/cluster.rs"]
 mod cluster;
 #[path = "e2e/command_line.rs"]

@@ -28,7 +28,11 @@ async fn render(plane: &ControlPlane, folder: &Path) -> String {
 
 /// Has the API server take a manifest, with every field that it has. Returns
 /// its objects as they are then.
-async fn apply(plane: &ControlPlane, manifest: &str, more: &[&str]) -> anyhow::Result<Vec<Value>> {
+pub(crate) async fn apply(
+    plane: &ControlPlane,
+    manifest: &str,
+    more: &[&str],
+) -> anyhow::Result<Vec<Value>> {
     let apply = [
         "apply",
         "--server-side",

@@ -6,6 +6,7 @@
 //! | [`Upstream`] | a DNS server that answers by script: slow, lying, truncating, dead |
 //! | [`ControlPlane`] | a real kube-apiserver over a real etcd |
 //! | [`ApiDouble`] | an API server in the test's own process, with faults |
+//! | [`Helm`] | the real helm |
 //! | [`Server`] | the `pando` binary, or CoreDNS beside it, on free ports |
 //! | [`Netns`] | a network namespace of the test's own |
 //! | [`Prometheus`] | a real Prometheus over the server, with rules |
@@ -19,6 +20,7 @@
 mod api_double;
 mod client;
 mod control_plane;
+mod helm;
 mod netns;
 mod ports;
 mod process;
@@ -34,6 +36,7 @@ use std::time::Duration;
 pub use api_double::{ApiDouble, Break, Fault, Request};
 pub use client::{Answer, Ask, Client, Stream};
 pub use control_plane::{Account, ControlPlane, Deed, dns_rules};
+pub use helm::Helm;
 pub use netns::{Inhabitant, Netns, link};
 pub use ports::Port;
 pub use process::{Line, Process};
