@@ -4,6 +4,7 @@
 //! The exit code is 0 where all is well, 1 where the finding is bad, and 2
 //! where the tool was called wrongly or could not find out.
 
+pub mod diff;
 pub mod explain;
 
 use clap::{CommandFactory, Parser};
@@ -13,6 +14,8 @@ use clap::{CommandFactory, Parser};
 pub enum Tool {
     /// Walk what a client's resolver does with a name, and say what came of each query and why
     Explain(Box<explain::Options>),
+    /// Ask two servers the same and tell what differs: the rehearsal of a migration
+    Diff(Box<diff::Options>),
 }
 
 /// The exit code of a tool that could not do its work.
@@ -27,7 +30,7 @@ struct Line {
 
 impl Tool {
     /// Their names, as the first word of the command line.
-    pub const NAMES: [&str; 1] = ["explain"];
+    pub const NAMES: [&str; 2] = ["explain", "diff"];
 
     /// Their names and what each does, in a line.
     pub fn descriptions() -> impl Iterator<Item = (String, String)> {
@@ -57,6 +60,7 @@ impl Tool {
     pub async fn run(self) -> anyhow::Result<u8> {
         match self {
             Self::Explain(options) => Ok(explain::run(&options).await?),
+            Self::Diff(options) => options.run().await,
         }
     }
 }

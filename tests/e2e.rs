@@ -25,6 +25,8 @@ mod command_line;
 mod cut;
 #[path = "e2e/deploy.rs"]
 mod deploy;
+#[path = "e2e/diff.rs"]
+mod diff;
 #[path = "e2e/distributions.rs"]
 mod distributions;
 #[path = "e2e/explain.rs"]
