@@ -4,6 +4,8 @@
 mod access;
 #[path = "deploy/manifests.rs"]
 mod manifests;
+#[path = "deploy/migration.rs"]
+mod migration;
 #[path = "deploy/pod.rs"]
 mod pod;
 
