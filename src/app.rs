@@ -8,7 +8,7 @@ mod watch;
 
 use std::num::NonZero;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use corefile::SystemHost;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::{error, info, warn};
 
 use crate::cli::Options;
-use crate::configuration::{Configuration, ConfigurationError, Draft, Text};
+use crate::configuration::{Configuration, ConfigurationError, Draft, InForce, Text};
 use crate::plugin::{self, BuildError, Hooks, Kept, Settings};
 use crate::server::{ListenError, Plan, Server};
 use crate::{metrics, telemetry};
@@ -187,6 +187,7 @@ impl App {
             write_pid(path);
         }
         let watch = Watch::begin(configuration.reload, &text);
+        begin(&configuration, &text, &watch);
         if !options.quiet {
             telemetry::print(version());
         }
@@ -208,10 +209,12 @@ impl App {
         let configuration = brought_up.inspect_err(|error| {
             let (first, rest) = error.lines();
             error!("Restart failed: {first}");
+            self.running.kept.history().failed(&first);
             telemetry::print(rest);
         })?;
         (self.serving)();
         self.watch = Watch::begin(configuration.reload, text);
+        begin(&configuration, text, &self.watch);
         let old = std::mem::replace(&mut self.running, Running::of(configuration));
         if !old.plan.ended(GRACE).await {
             warn!("Queries of the old configuration still wait after {GRACE:?}");
@@ -229,7 +232,10 @@ impl App {
         info!("SIGUSR1: Reloading");
         let text = match self.loader.load() {
             Ok(text) => text,
-            Err(error) => return error!("SIGUSR1: loading updated Caddyfile: {}", error.reason()),
+            Err(error) => {
+                self.running.kept.history().failed(error.reason());
+                return error!("SIGUSR1: loading updated Caddyfile: {}", error.reason());
+            }
         };
         if let Err(error) = self.restart(&text).await {
             let (first, _) = error.lines();
@@ -239,7 +245,7 @@ impl App {
 
     /// Serves the Corefile anew if it has changed.
     async fn look(&mut self) {
-        let Some(text) = self.watch.look(&self.loader) else {
+        let Some(text) = self.watch.look(&self.loader, self.running.kept.history()) else {
             return;
         };
         let result = self.restart(&text).await;
@@ -295,6 +301,17 @@ impl Running {
             kept,
         }
     }
+}
+
+/// Notes that a configuration has come into force.
+fn begin(configuration: &Configuration, text: &Text, watch: &Watch) {
+    configuration.kept.history().begin(InForce {
+        since: SystemTime::now(),
+        name: text.name.clone(),
+        hash: watch.hash().to_owned(),
+        looked_at: configuration.reload,
+        blocks: configuration.blocks.clone(),
+    });
 }
 
 /// Makes a Corefile the one that is served.

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::clock::Tick;
 use crate::denial::Denial;
 use crate::metrics::server::BlockSeries;
+use crate::status::Status;
 use crate::wire::{Ede, Name, NameBuf, Rcode, Reply, Request, Stored};
 
 /// One stage on the way of a query.
@@ -88,6 +89,12 @@ pub trait Plugin: Send + Sync + 'static {
     /// that what answers them may be kept.
     fn passed_zones(&self) -> &[NameBuf] {
         &[]
+    }
+
+    /// How the zones and upstreams are doing that it depends on, for people
+    /// (`console`). Never called on a worker.
+    fn status(&self) -> Status {
+        Status::default()
     }
 
     /// What it knows about a query before the chain runs, for `log`, `view`

@@ -4,6 +4,7 @@
 //! nothing opened. [`Draft::build`] makes it real, block by block, each
 //! directive in the order of the chain.
 
+mod history;
 mod listen;
 
 use std::collections::HashMap;
@@ -21,6 +22,8 @@ use crate::plugin::{
     self, Assembled, AssembledHook, Block, Builder, Definition, Hooks, Kept, ORDER, Settings, Spec,
 };
 use crate::server::{self, ListenAddress, Plan};
+
+pub use history::{History, InForce, Outline, Reload};
 
 /// The text of a Corefile and the name that its errors give it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -85,6 +88,8 @@ pub struct Configuration {
     pub reload: Option<Duration>,
     /// Whether any block says `debug`.
     pub debug: bool,
+    /// Its server blocks, for people.
+    pub blocks: Vec<Outline>,
 }
 
 /// Why a Corefile cannot be served.
@@ -179,11 +184,7 @@ impl Draft {
                 .map(|(address, _)| address.to_string())
                 .collect();
             places.dedup();
-            let words = ORDER.iter().zip(&draft.specs);
-            let words = words
-                .filter(|(_, spec)| spec.is_some())
-                .map(|((name, _), _)| *name);
-            let words: Vec<&str> = words.collect();
+            let words = draft.directives();
             let does = match words.is_empty() {
                 true => "refuse every query".to_owned(),
                 false => words.join(", "),
@@ -244,6 +245,13 @@ impl BlockDraft {
         }
         Ok(())
     }
+
+    /// What stands in it, in the order of the chain.
+    fn directives(&self) -> Vec<&'static str> {
+        let words = ORDER.iter().zip(&self.specs);
+        let words = words.filter(|(_, spec)| spec.is_some());
+        words.map(|((name, _), _)| *name).collect()
+    }
 }
 
 /// A configuration under construction.
@@ -257,6 +265,7 @@ struct Work {
 /// What a block has become so far.
 #[derive(Default)]
 struct Part {
+    directives: Vec<&'static str>,
     settings: Settings,
     chain: Vec<Arc<dyn Plugin>>,
     assembled: Vec<AssembledHook>,
@@ -266,7 +275,8 @@ impl Work {
     fn new(draft: Draft, kept: Kept) -> Self {
         Self {
             parts: (draft.blocks.iter())
-                .map(|_| Part {
+                .map(|block| Part {
+                    directives: block.directives(),
                     settings: draft.settings.clone(),
                     ..Part::default()
                 })
@@ -308,6 +318,7 @@ impl Work {
         let mut order = Vec::new();
         let mut listeners: HashMap<ListenAddress, Vec<server::Block>> = HashMap::new();
         let mut reload = None;
+        let mut blocks = Vec::new();
         let debug = self.parts.iter().any(|part| part.settings.debug);
         for (draft, part) in self.drafts.iter().zip(self.parts) {
             let settings = part.settings;
@@ -325,7 +336,20 @@ impl Work {
                 view: settings.view.as_ref().map_or("", |view| &view.name),
             };
             part.assembled.into_iter().for_each(|hook| hook(&assembled));
+            let view = assembled.view.to_owned();
             let chain: Chain = part.chain.into();
+            blocks.push(Outline {
+                zones: draft
+                    .block
+                    .keys
+                    .iter()
+                    .map(|key| key.zone.clone())
+                    .collect(),
+                view,
+                servers,
+                directives: part.directives,
+                chain: chain.clone(),
+            });
             for (address, zones) in found {
                 if !listeners.contains_key(&address) {
                     order.push(address.clone());
@@ -348,6 +372,7 @@ impl Work {
             kept: self.kept,
             reload,
             debug,
+            blocks,
         })
     }
 }

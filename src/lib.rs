@@ -20,6 +20,7 @@ pub mod plugin;
 pub mod presentation;
 pub mod response;
 pub mod server;
+pub mod status;
 pub mod telemetry;
 pub mod upstream;
 pub mod wire;

@@ -20,6 +20,7 @@ use std::time::Duration;
 use corefile::key::ZoneKey;
 
 use crate::chain::Plugin;
+use crate::configuration::History;
 pub use crate::server::View;
 use crate::server::socket::{Opener, System};
 use crate::wire::NameBuf;
@@ -320,6 +321,7 @@ pub struct Hooks {
 /// making them again: watches, HTTP listeners.
 pub struct Kept {
     opener: Arc<dyn Opener>,
+    history: Arc<History>,
     old: HashMap<String, Arc<dyn Any + Send + Sync>>,
     new: HashMap<String, Arc<dyn Any + Send + Sync>>,
 }
@@ -335,6 +337,7 @@ impl Kept {
     pub fn new(opener: Arc<dyn Opener>) -> Self {
         Self {
             opener,
+            history: Arc::default(),
             old: HashMap::new(),
             new: HashMap::new(),
         }
@@ -345,6 +348,7 @@ impl Kept {
     pub fn next(&self) -> Self {
         Self {
             opener: self.opener.clone(),
+            history: self.history.clone(),
             old: self.new.clone(),
             new: HashMap::new(),
         }
@@ -358,6 +362,11 @@ impl Kept {
     /// Who opens the listeners of this process.
     pub fn opener(&self) -> Arc<dyn Opener> {
         self.opener.clone()
+    }
+
+    /// What has become of the Corefiles of this process.
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Gives the configuration under construction a thing as if one before it had had it.

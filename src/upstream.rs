@@ -48,6 +48,7 @@ pub use self::policy::{MAX_UPSTREAMS, Policy};
 use self::metrics::Metrics;
 use self::policy::Picker;
 use self::pool::{Limits, Pool};
+use crate::status::Health;
 
 /// How bytes travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -188,6 +189,20 @@ impl Group {
     /// The names of the upstreams, in the order of the Corefile.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.upstreams.iter().map(|upstream| upstream.name.as_str())
+    }
+
+    /// The upstreams and how each is doing.
+    pub fn health(&self) -> impl Iterator<Item = (&str, Health)> {
+        let most = self.options.max_fails;
+        self.upstreams.iter().map(move |upstream| {
+            let health = match &upstream.health {
+                _ if most == 0 => Health::Unchecked,
+                known if known.is_down(most) => Health::Down,
+                known if known.is_suspect() => Health::Suspect,
+                _ => Health::Up,
+            };
+            (upstream.name.as_str(), health)
+        })
     }
 
     fn is_down(&self, index: usize) -> bool {

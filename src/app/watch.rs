@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::{loader::Loader, system};
-use crate::configuration::Text;
+use crate::configuration::{History, Text};
 use crate::metrics::{Counter, Family, Gauge};
 
 static FAILED: LazyLock<Counter> = LazyLock::new(|| {
@@ -51,6 +51,11 @@ impl Watch {
         }
     }
 
+    /// What tells the Corefile in force from others; see [`Text::hash`].
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
     /// Waits until it is time to look.
     pub(super) async fn tick(&self) {
         match self.interval {
@@ -60,7 +65,7 @@ impl Watch {
     }
 
     /// The Corefile, if it is another than last time and can be read.
-    pub(super) fn look(&mut self, loader: &Loader) -> Option<Text> {
+    pub(super) fn look(&mut self, loader: &Loader, history: &History) -> Option<Text> {
         self.next = after(self.interval);
         let text = loader.load().ok()?;
         match text.hash(&system()) {
@@ -71,7 +76,9 @@ impl Watch {
                 Some(text)
             }
             Err(error) => {
-                warn!(target: "plugin/reload", "Corefile parse failed: {}", error.first_line());
+                let error = error.first_line();
+                warn!(target: "plugin/reload", "Corefile parse failed: {error}");
+                history.failed(error);
                 None
             }
         }

@@ -45,6 +45,7 @@ use std::sync::Arc;
 
 use super::{BuildError, Builder, Definition, Spec};
 use crate::chain::{Exchange, Failure, Next, Plugin, Proto, Served, Serving};
+use crate::status::{Status, UpstreamStatus};
 use crate::upstream::{self, Answer, Buf, Error, Group, Transport};
 use crate::wire::{Ede, Name, NameBuf, Rcode};
 
@@ -142,6 +143,21 @@ impl Plugin for Forward {
             return next.serve(exchange);
         }
         Box::pin(self.ask(exchange, next))
+    }
+
+    fn status(&self) -> Status {
+        let upstreams = self.group.health();
+        Status {
+            upstreams: upstreams
+                .map(|(to, health)| UpstreamStatus {
+                    health,
+                    to: to.to_owned(),
+                    plugin: DEFINITION.name,
+                    zone: self.from.to_string(),
+                })
+                .collect(),
+            ..Status::default()
+        }
     }
 }
 

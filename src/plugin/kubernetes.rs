@@ -69,6 +69,7 @@ use self::xfr::Transfer;
 use super::{Block, Definition, Parsed, Spec};
 use crate::chain::{self, AutoPather, Exchange, Next, Plugin, Served, Serving, Transferer};
 use crate::response::Source;
+use crate::status::Status;
 use crate::wire::{Ede, Name, NameBuf, Rcode, Record, Section, flags};
 
 mod apex;
@@ -98,6 +99,7 @@ mod spec;
 mod srv;
 mod start;
 mod state_file;
+mod status;
 pub mod store;
 mod table;
 mod versions;
@@ -337,6 +339,10 @@ impl Plugin for Kubernetes {
 
     fn live_zones(&self) -> &[NameBuf] {
         &self.closed
+    }
+
+    fn status(&self) -> Status {
+        status::of(self)
     }
 
     fn metadata(&self, exchange: &Exchange, label: &str) -> Option<String> {

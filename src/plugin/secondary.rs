@@ -66,6 +66,7 @@ use self::members::Catalogs;
 use super::zone::{Lookup, Outcome};
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{self, Exchange, Next, Plugin, Served, Serving, Transferer};
+use crate::status::Status;
 use crate::wire::{Ede, Name, NameBuf, Rcode, Record, flags, opcode, rtype};
 use crate::zones::Zones;
 
@@ -357,6 +358,13 @@ impl Plugin for Secondary {
 
     fn transferer(&self) -> Option<&dyn Transferer> {
         Some(self)
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            zones: self.zones().map(|keeper| keeper.status()).collect(),
+            ..Status::default()
+        }
     }
 
     fn live_zones(&self) -> &[NameBuf] {

@@ -15,6 +15,7 @@ use super::members::Catalogs;
 use super::primary::{FetchError, fetch};
 use super::{Source, TARGET};
 use crate::plugin::zone::{Soa, Zone};
+use crate::status::{ZoneState, ZoneStatus};
 use crate::wire::Name;
 
 /// From the first failure at the start to the next try; doubles with each.
@@ -33,6 +34,8 @@ pub(super) struct Keeper {
     zone: ArcSwapOption<Zone>,
     expired: AtomicBool,
     notified: Notify,
+    /// Why no primary answers at the moment.
+    trouble: ArcSwapOption<String>,
     /// The serial of the zone, once there is one.
     serial: watch::Sender<Option<u32>>,
 }
@@ -54,6 +57,7 @@ impl Keeper {
             zone: ArcSwapOption::empty(),
             expired: AtomicBool::new(false),
             notified: Notify::new(),
+            trouble: ArcSwapOption::empty(),
             serial: watch::Sender::new(None),
         }
     }
@@ -83,6 +87,26 @@ impl Keeper {
     /// Whether no primary was there for as long as the zone is good.
     pub(super) fn expired(&self) -> bool {
         self.expired.load(Ordering::Relaxed)
+    }
+
+    /// How good the copy is, for people.
+    pub(super) fn status(&self) -> ZoneStatus {
+        let (zone, trouble) = (self.zone.load(), self.trouble.load());
+        let state = match (zone.is_some(), trouble.is_some()) {
+            _ if self.expired() => ZoneState::Expired,
+            (false, _) => ZoneState::Loading,
+            (true, true) => ZoneState::Retrying,
+            (true, false) => ZoneState::Current,
+        };
+        let records = zone.as_ref().map(|zone| format!("{} records", zone.len()));
+        let detail = trouble.as_deref().cloned().or(records);
+        ZoneStatus {
+            state,
+            zone: self.origin().to_string(),
+            plugin: "secondary",
+            serial: zone.as_ref().map(|zone| zone.soa().serial),
+            detail: detail.unwrap_or_else(|| "no primary has given it yet".to_owned()),
+        }
     }
 
     pub(super) fn is_primary(&self, ip: IpAddr) -> bool {
@@ -179,9 +203,17 @@ impl Keeper {
         }
     }
 
-    /// Asks one primary after the other for what is newer than `base`, until one
-    /// answers; that comes into force.
+    /// Asks the primaries for what is newer than `base`; that comes into force.
     async fn update(&self, base: Option<Arc<Zone>>) -> Result<Soa, FetchError> {
+        let updated = self.ask(base).await;
+        let trouble = updated.as_ref().err();
+        let trouble = trouble.map(|error| Arc::new(error.to_string()));
+        self.trouble.store(trouble);
+        updated
+    }
+
+    /// Asks one primary after the other, until one answers.
+    async fn ask(&self, base: Option<Arc<Zone>>) -> Result<Soa, FetchError> {
         let _turn = match &self.role {
             // It is never closed.
             Role::Member(turns) => turns.acquire().await.ok(),
