@@ -32,6 +32,7 @@ mod bind;
 mod bufsize;
 mod cache;
 mod chaos;
+mod console;
 mod debug;
 mod errors;
 mod forward;
@@ -74,10 +75,11 @@ pub trait Spec: fmt::Debug + Send {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError>;
 }
 
-/// Every directive of CoreDNS 1.14.7 in the order of its chain (plugin.cfg).
+/// Every directive of CoreDNS 1.14.7 in the order of its chain (plugin.cfg),
+/// and `console`, which has no place in the chain.
 ///
 /// `None`: known, refused by name as not supported yet.
-pub static ORDER: [(&str, Option<&Definition>); 60] = [
+pub static ORDER: [(&str, Option<&Definition>); 61] = [
     ("root", Some(&root::DEFINITION)),
     ("metadata", None),
     ("geoip", None),
@@ -100,6 +102,7 @@ pub static ORDER: [(&str, Option<&Definition>); 60] = [
     ("pprof", None),
     ("shed", None),
     ("prometheus", Some(&prometheus::DEFINITION)),
+    ("console", Some(&console::DEFINITION)),
     ("errors", Some(&errors::DEFINITION)),
     ("log", Some(&log::DEFINITION)),
     ("dnstap", None),

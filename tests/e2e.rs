@@ -21,6 +21,8 @@ mod chart;
 mod cluster;
 #[path = "e2e/command_line.rs"]
 mod command_line;
+#[path = "e2e/console.rs"]
+mod console;
 #[path = "e2e/cut.rs"]
 mod cut;
 #[path = "e2e/deploy.rs"]

@@ -8,6 +8,7 @@
 //! | [`ApiDouble`] | an API server in the test's own process, with faults |
 //! | [`Helm`] | the real helm |
 //! | [`Server`] | the `pando` binary, or CoreDNS beside it, on free ports |
+//! | [`Browser`] | a headless Chromium that looks at pages |
 //! | [`Netns`] | a network namespace of the test's own |
 //! | [`Prometheus`] | a real Prometheus over the server, with rules |
 //! | [`Site`] | a node with Pods, the cluster's DNS and the world behind it |
@@ -18,6 +19,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod api_double;
+mod browser;
 mod client;
 mod control_plane;
 mod helm;
@@ -34,6 +36,7 @@ mod web;
 use std::time::Duration;
 
 pub use api_double::{ApiDouble, Break, Fault, Request};
+pub use browser::{Browser, Screen, Tab};
 pub use client::{Answer, Ask, Client, Stream};
 pub use control_plane::{Account, ControlPlane, Deed, dns_rules};
 pub use helm::Helm;
@@ -45,7 +48,7 @@ pub use records::record;
 pub use server::{Server, ServerBuilder};
 pub use site::{Agent, Arrival, Cluster, ClusterDns, External, Load, Pod, Site, Tally};
 pub use upstream::{Reply, Rule, Seen, Transport, Upstream};
-pub use web::{Page, page};
+pub use web::{Events, Page, events, page};
 
 /// How long a test waits for what must happen, seconds before it is called a
 /// failure. Generous: it is only ever spent in full by a test that fails.
