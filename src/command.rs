@@ -6,6 +6,7 @@
 
 pub mod diff;
 pub mod explain;
+mod resolv_conf;
 
 use clap::{CommandFactory, Parser};
 

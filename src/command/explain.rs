@@ -7,7 +7,6 @@
 mod advice;
 mod answer;
 mod report;
-mod resolv_conf;
 mod resolver;
 mod text;
 mod walk;

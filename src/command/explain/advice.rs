@@ -2,8 +2,8 @@
 //! that was perhaps meant.
 
 use super::report::{Report, Step};
-use super::resolv_conf::ResolvConf;
 use super::walk::{Libc, Verdict, Written, candidates};
+use crate::command::resolv_conf::ResolvConf;
 
 /// How a walk ends that goes by another configuration.
 #[derive(Debug, Eq, PartialEq)]

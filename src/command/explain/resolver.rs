@@ -4,8 +4,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::report;
-use super::resolv_conf::ResolvConf;
 use super::{ExplainError, Options};
+use crate::command::resolv_conf::ResolvConf;
 
 /// Where a resolver is told everything, unless it is told otherwise.
 const SYSTEM: &str = "/etc/resolv.conf";

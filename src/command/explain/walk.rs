@@ -4,7 +4,7 @@
 //! glibc: `res_search` (resolv/res_query.c); musl: `name_from_dns_search`
 //! (src/network/lookup_name.c).
 
-use super::resolv_conf::ResolvConf;
+use crate::command::resolv_conf::ResolvConf;
 use crate::wire::{NameBuf, NameError};
 
 /// Whose rules.

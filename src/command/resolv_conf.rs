@@ -6,19 +6,19 @@ use crate::wire::NameBuf;
 
 /// The part of a resolv.conf that decides which names are asked for, and of whom.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct ResolvConf {
+pub(in crate::command) struct ResolvConf {
     /// The search list, in the order in which it is walked.
-    pub(super) search: Vec<NameBuf>,
+    pub(in crate::command) search: Vec<NameBuf>,
     /// A name with this many dots is tried as it is before the list.
-    pub(super) ndots: u8,
+    pub(in crate::command) ndots: u8,
     /// Who is asked; the first one is, unless it fails.
-    pub(super) nameservers: Vec<IpAddr>,
+    pub(in crate::command) nameservers: Vec<IpAddr>,
     /// `no-tld-query`: a name without a dot is never tried as it is.
-    pub(super) no_tld_query: bool,
+    pub(in crate::command) no_tld_query: bool,
     /// `no-aaaa`: no AAAA is asked for.
-    pub(super) no_aaaa: bool,
+    pub(in crate::command) no_aaaa: bool,
     /// Words that are no domains or addresses, and were left out.
-    pub(super) refused: Vec<String>,
+    pub(in crate::command) refused: Vec<String>,
 }
 
 /// Where `options` says nothing.
@@ -44,7 +44,7 @@ impl Default for ResolvConf {
 impl ResolvConf {
     /// Reads the text of a file. Of several `search` and `domain` lines the
     /// last one counts; what makes no sense is left out, as resolvers do.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(in crate::command) fn parse(text: &str) -> Self {
         let mut conf = Self::default();
         for line in text.lines() {
             // The keyword begins the line; ` nameserver` is none.
@@ -76,13 +76,13 @@ impl ResolvConf {
     }
 
     /// Replaces the search list.
-    pub(super) fn set_search<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
+    pub(in crate::command) fn set_search<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
         self.search.clear();
         words.for_each(|word| self.add_search(word));
     }
 
     /// Adds a domain to the end of the search list, unless it is there.
-    pub(super) fn add_search(&mut self, word: &str) {
+    pub(in crate::command) fn add_search(&mut self, word: &str) {
         match corefile::key::fqdn(word).parse::<NameBuf>() {
             Ok(domain) => {
                 let known = |known: &NameBuf| known.name().eq_ignore_case(domain.name());
@@ -95,7 +95,7 @@ impl ResolvConf {
     }
 
     /// Takes one word of `options`.
-    pub(super) fn option(&mut self, word: &str) {
+    pub(in crate::command) fn option(&mut self, word: &str) {
         match word.split_once(':') {
             // As atoi: what is no number is 0.
             Some(("ndots", number)) => {
