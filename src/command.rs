@@ -5,6 +5,7 @@
 //! where the tool was called wrongly or could not find out.
 
 pub mod diff;
+pub mod doctor;
 pub mod explain;
 mod resolv_conf;
 
@@ -13,6 +14,8 @@ use clap::{CommandFactory, Parser};
 /// The tools beside the server.
 #[derive(Clone, Debug, Eq, PartialEq, clap::Subcommand)]
 pub enum Tool {
+    /// Look at everything that names depend on in a cluster, and say what is wrong
+    Doctor(Box<doctor::Options>),
     /// Walk what a client's resolver does with a name, and say what came of each query and why
     Explain(Box<explain::Options>),
     /// Ask two servers the same and tell what differs: the rehearsal of a migration
@@ -31,7 +34,7 @@ struct Line {
 
 impl Tool {
     /// Their names, as the first word of the command line.
-    pub const NAMES: [&str; 2] = ["explain", "diff"];
+    pub const NAMES: [&str; 3] = ["doctor", "explain", "diff"];
 
     /// Their names and what each does, in a line.
     pub fn descriptions() -> impl Iterator<Item = (String, String)> {
@@ -60,6 +63,7 @@ impl Tool {
     /// Why it could not find out; the exit code is [`UNABLE`] then.
     pub async fn run(self) -> anyhow::Result<u8> {
         match self {
+            Self::Doctor(options) => options.run().await,
             Self::Explain(options) => Ok(explain::run(&options).await?),
             Self::Diff(options) => options.run().await,
         }

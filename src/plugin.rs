@@ -25,6 +25,9 @@ pub use crate::server::View;
 use crate::server::socket::{Opener, System};
 use crate::wire::NameBuf;
 pub use cache::dump::{dump_caches, warm_caches};
+pub use forward::{
+    Destination, destination as forward_destination, upstreams as forward_upstreams,
+};
 
 mod acl;
 mod autopath;

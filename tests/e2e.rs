@@ -31,6 +31,8 @@ mod deploy;
 mod diff;
 #[path = "e2e/distributions.rs"]
 mod distributions;
+#[path = "e2e/doctor.rs"]
+mod doctor;
 #[path = "e2e/explain.rs"]
 mod explain;
 #[path = "e2e/forward.rs"]

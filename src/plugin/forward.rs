@@ -41,6 +41,7 @@ mod to;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{BuildError, Builder, Definition, Spec};
@@ -50,6 +51,7 @@ use crate::upstream::{self, Answer, Buf, Error, Group, Transport};
 use crate::wire::{Ede, Name, NameBuf, Rcode};
 
 use self::setup::Stanza;
+use self::to::To;
 
 pub(super) static DEFINITION: Definition = Definition {
     name: "forward",
@@ -68,6 +70,39 @@ impl Spec for ForwardSpec {
         }
         Ok(())
     }
+}
+
+/// What a TO is, before anything is looked up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Destination {
+    /// An address.
+    Address(SocketAddr),
+    /// The name of a file in the form of `/etc/resolv.conf` or, where there
+    /// is none, of a host.
+    Indirect(String),
+}
+
+/// What a TO of the Corefile is, for the tools beside the server.
+///
+/// # Errors
+///
+/// In the words of the setup.
+pub fn destination(to: &str) -> Result<Destination, String> {
+    Ok(match to::parse(to)? {
+        To::Address((address, _)) => Destination::Address(address),
+        To::Indirect { path, .. } => Destination::Indirect(path),
+    })
+}
+
+/// The addresses that a TO leads to from this host. Reads files and resolves
+/// names, and so blocks.
+///
+/// # Errors
+///
+/// In the words of the setup.
+pub fn upstreams(to: &str) -> Result<Vec<SocketAddr>, String> {
+    let found = to::expand(&[to::parse(to)?], &[])?;
+    Ok(found.into_iter().map(|(address, _)| address).collect())
 }
 
 /// One `forward`.

@@ -108,6 +108,8 @@ mod watch;
 mod writer;
 mod xfr;
 
+pub(crate) use client::chain as causes;
+
 /// Where log lines say they come from.
 const TARGET: &str = "plugin/kubernetes";
 
@@ -118,6 +120,21 @@ pub(super) static DEFINITION: Definition = Definition {
 
 fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
     spec::parse(directive, block).map(|options| Box::new(options) as Box<dyn Spec>)
+}
+
+/// The collections that a server with this directive lists and watches with
+/// the account of its pod; `None` where it has other credentials or asks no
+/// API server.
+///
+/// # Errors
+///
+/// Where the directive makes no sense.
+pub fn watched(
+    directive: &corefile::Directive,
+    block: &Block,
+) -> Result<Option<Vec<model::Kind>>, corefile::Error> {
+    let options = spec::parse(directive, block)?;
+    Ok((options.source == spec::Source::default()).then(|| start::kinds(&options)))
 }
 
 /// The plugin.

@@ -12,6 +12,7 @@ use tokio::time::{Instant, interval_at, timeout};
 use super::client::{Access, AccessError, Tls};
 use super::examples::Examples;
 use super::metrics::Metrics;
+use super::model::Kind;
 use super::slim::Keep;
 use super::spec::{Options, PodMode, Source};
 use super::store::{self, Store, StoreConfig};
@@ -141,6 +142,14 @@ async fn wait(store: &Store, limit: Duration) {
     if waited.await.is_err() {
         tracing::warn!(target: TARGET, "starting server with unsynced Kubernetes API");
     }
+}
+
+/// The collections that a server in a pod needs for this.
+pub(super) fn kinds(options: &Options) -> Vec<Kind> {
+    // Which ones does not depend on where the API server is.
+    let anywhere = |_: &str| Some("1".to_owned());
+    let config = store_config(options, &Settings::default(), anywhere);
+    config.map_or_else(|_| Vec::new(), |config| config.kinds())
 }
 
 fn store_config(

@@ -47,10 +47,10 @@ async fn every_overlay_is_taken_field_by_field_and_its_corefile_too() {
             }
         }
         // The check itself: a field that does not exist is found.
-        let misspelt = manifest.replace("priorityClassName:", "priorityClass:");
+        let misspelt = manifest.replace("\nmetadata:\n", "\nmetadata:\n  label: {}\n");
         let refused = apply(plane, &misspelt, &["--dry-run=server"]).await;
         let refused = format!("{:#}", refused.expect_err("a wrong field"));
-        assert!(refused.contains("priorityClass"), "{shown}: {refused}");
+        assert!(refused.contains("metadata.label"), "{shown}: {refused}");
     }
 }
 
