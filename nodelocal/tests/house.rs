@@ -18,6 +18,8 @@ mod bad_input;
 mod clients;
 #[path = "house/corefiles.rs"]
 mod corefiles;
+#[path = "house/deployed.rs"]
+mod deployed;
 #[path = "house/resolvers.rs"]
 mod resolvers;
 #[path = "house/rooms.rs"]
