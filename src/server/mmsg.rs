@@ -46,6 +46,18 @@ pub(super) fn allow_fragments(socket: BorrowedFd<'_>, allowed: bool) -> io::Resu
     set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, discover)
 }
 
+/// Asks the kernel to say when each datagram arrived, or not to say it any
+/// more. It begins with those that arrive a little later.
+///
+/// While any socket asks for it, the kernel looks at the clock for every
+/// packet of the machine.
+pub(super) fn enable_stamps(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    let flags = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+    // No such flag has the highest bit.
+    let flags = if on { flags as c_int } else { 0 };
+    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags)
+}
+
 fn set(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open for the length of the borrow; the
     // pointer and the length describe `value`, which outlives the call.
@@ -147,6 +159,35 @@ mod tests {
             let error = received.receive(server.as_fd()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         }
+    }
+
+    #[test]
+    fn stamps_come_when_asked_for() {
+        let server = UdpSocket::bind("[::]:0").unwrap();
+        enable_destination(server.as_fd(), true).unwrap();
+        enable_drop_counter(server.as_fd()).unwrap();
+        let client = UdpSocket::bind("[::1]:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        client.connect(("::1", port)).unwrap();
+        let mut received = Received::new();
+        let mut ask = || {
+            client.send(b"a").unwrap();
+            wait(&server);
+            assert_eq!(received.receive(server.as_fd()).unwrap(), 1);
+            let datagram = received.datagrams().next().unwrap();
+            // There is room for all that is said.
+            assert_eq!(datagram.destination, Some("::1".parse().unwrap()));
+            datagram.stamp
+        };
+        assert_eq!(ask(), None);
+        let begun = std::time::SystemTime::now();
+        enable_stamps(server.as_fd(), true).unwrap();
+        // The kernel begins when it finds the time.
+        let stamp = (0..1_000_000).find_map(|_| ask()).unwrap();
+        let stamp = std::time::UNIX_EPOCH + stamp;
+        assert!(begun <= stamp && stamp <= std::time::SystemTime::now());
+        enable_stamps(server.as_fd(), false).unwrap();
+        assert_eq!(ask(), None);
     }
 
     #[test]

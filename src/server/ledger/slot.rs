@@ -53,6 +53,7 @@ impl Left {
             sender: self.sender,
             destination: self.destination,
             dropped: None,
+            stamp: None,
         }
     }
 }
@@ -225,6 +226,7 @@ mod tests {
                 sender: sender.parse().unwrap(),
                 destination: destination.map(|ip| ip.parse().unwrap()),
                 dropped: Some(3),
+                stamp: None,
             };
             assert!(slot.write(1 << 40, &datagram, 1));
             assert_eq!(slot.socket(), 1 << 40);
@@ -241,6 +243,7 @@ mod tests {
             sender: "192.0.2.1:53".parse().unwrap(),
             destination: None,
             dropped: None,
+            stamp: None,
         };
         assert!(!slot.write(1, &datagram, 1) && slot.read().is_none());
     }

@@ -37,6 +37,7 @@ fn datagram(bytes: &[u8]) -> Datagram<'_> {
         sender: "192.0.2.1:4711".parse().unwrap(),
         destination: None,
         dropped: None,
+        stamp: None,
     }
 }
 

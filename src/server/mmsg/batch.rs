@@ -95,6 +95,11 @@ impl Batch {
         })
     }
 
+    /// How many are sent or given up.
+    pub(in crate::server) fn done(&self) -> usize {
+        self.done
+    }
+
     /// Whether nothing is left.
     pub(in crate::server) fn is_done(&self) -> bool {
         self.done >= self.envelopes.len()

@@ -5,8 +5,9 @@ use std::ptr;
 
 use super::BATCH;
 
-/// Octets of ancillary data: two of the structures below fit with their headers.
-pub(super) const CONTROL: usize = 64;
+/// Octets of ancillary data: an address, a count of drops and three times fit
+/// with their headers.
+pub(super) const CONTROL: usize = 128;
 
 /// Ancillary data, aligned as `cmsghdr` wants it.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{Ordering, compiler_fence};
+use std::time::Duration;
 
 use libc::{c_int, c_void, socklen_t};
 
@@ -45,6 +46,8 @@ pub(in crate::server) struct Datagram<'a> {
     /// How many the kernel has dropped on this socket so far, if any; known
     /// after [`enable_drop_counter`].
     pub dropped: Option<u32>,
+    /// When it arrived, in Unix time; known after [`enable_stamps`].
+    pub stamp: Option<Duration>,
 }
 
 impl<'a> Received<'a> {
@@ -129,12 +132,17 @@ impl<'a> Received<'a> {
         let parts = self.messages.headers.iter().zip(&*self.messages.names);
         let parts = parts.zip(&*self.buffers).take(self.len);
         parts.filter_map(|((message, name), buffer)| {
-            let (destination, dropped) = ancillary(&message.msg_hdr);
+            let Ancillary {
+                destination,
+                dropped,
+                stamp,
+            } = ancillary(&message.msg_hdr);
             Some(Datagram {
                 bytes: buffer.get(..message.msg_len as usize)?,
                 sender: address(name)?,
                 destination,
                 dropped,
+                stamp,
             })
         })
     }
@@ -167,9 +175,16 @@ fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-/// Where a datagram was sent to, and how many were dropped.
-fn ancillary(header: &libc::msghdr) -> (Option<IpAddr>, Option<u32>) {
-    let mut found = (None, None);
+/// What the kernel says of a datagram; see [`Datagram`].
+#[derive(Default)]
+struct Ancillary {
+    destination: Option<IpAddr>,
+    dropped: Option<u32>,
+    stamp: Option<Duration>,
+}
+
+fn ancillary(header: &libc::msghdr) -> Ancillary {
+    let mut found = Ancillary::default();
     // SAFETY: `msg_control` points at the Control of this header's index,
     // which lives as long as the header; the kernel wrote `msg_controllen`
     // octets of well-formed control messages into it, for this process or the
@@ -187,16 +202,25 @@ fn ancillary(header: &libc::msghdr) -> (Option<IpAddr>, Option<u32>) {
                 // its alignment is not relied upon.
                 let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
                 let ip = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
-                found.0 = Some(ip.into());
+                found.destination = Some(ip.into());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // SAFETY: the same, with an in6_pktinfo.
                 let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-                found.0 = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                found.destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
             }
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                 // SAFETY: the same, with a 32-bit counter.
-                found.1 = Some(unsafe { data.cast::<u32>().read_unaligned() });
+                found.dropped = Some(unsafe { data.cast::<u32>().read_unaligned() });
+            }
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => {
+                // SAFETY: the same, with three times, of which the first is
+                // that of the kernel's own clock.
+                let time = unsafe { data.cast::<libc::timespec>().read_unaligned() };
+                let parts = u64::try_from(time.tv_sec)
+                    .ok()
+                    .zip(u32::try_from(time.tv_nsec).ok());
+                found.stamp = parts.map(|(seconds, nanos)| Duration::new(seconds, nanos));
             }
             _ => {}
         }
