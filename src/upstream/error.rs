@@ -92,6 +92,23 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// The word for it in metrics.
+    pub(super) const fn word(self) -> &'static str {
+        const ECONNREFUSED: i32 = 111;
+        const ENETUNREACH: i32 = 101;
+        const EHOSTUNREACH: i32 = 113;
+        match self {
+            Self::Timeout => "timeout",
+            Self::Os(ECONNREFUSED) => "connection_refused",
+            Self::Os(ENETUNREACH | EHOSTUNREACH) => "unreachable",
+            _ if self.is_hangup() => "closed",
+            Self::Malformed(_) => "malformed",
+            _ => "system",
+        }
+    }
+}
+
 impl std::error::Error for Failure {}
 
 impl fmt::Display for Failure {
@@ -132,6 +149,23 @@ fn errno_text(code: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_have_a_word_each() {
+        for (cause, word) in [
+            (Cause::Timeout, "timeout"),
+            (Cause::Closed, "closed"),
+            (Cause::ClosedEarly, "closed"),
+            (Cause::Os(104), "closed"),
+            (Cause::Os(111), "connection_refused"),
+            (Cause::Os(101), "unreachable"),
+            (Cause::Os(113), "unreachable"),
+            (Cause::Os(1), "system"),
+            (Cause::Malformed("x"), "malformed"),
+        ] {
+            assert_eq!(cause.word(), word, "{cause:?}");
+        }
+    }
 
     #[test]
     fn failures_read_as_those_of_go() {

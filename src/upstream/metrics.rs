@@ -50,6 +50,13 @@ static DROPPED: LazyLock<Family<Counter>> = LazyLock::new(|| {
         &["proxy_name", "to", "reason"],
     )
 });
+static FAILURES: LazyLock<Family<Counter>> = LazyLock::new(|| {
+    Family::counters(
+        "pando_upstream_failures_total",
+        "Attempts to ask an upstream that came to nothing a client can use, by reason.",
+        &["to", "reason"],
+    )
+});
 static HEDGES: LazyLock<Family<Counter>> = LazyLock::new(|| {
     Family::counters(
         "pando_proxy_hedges_total",
@@ -166,6 +173,11 @@ impl Metrics {
         self.hedges
             .get_or_init(|| HEDGES.with(&[self.proxy, &self.to]))
             .inc();
+    }
+
+    /// An attempt failed, or the answer says that the upstream cannot tell.
+    pub(super) fn count_failure(&self, reason: &str) {
+        FAILURES.with(&[&self.to, reason]).inc();
     }
 
     pub(super) fn count_check_failure(&self) {

@@ -284,9 +284,13 @@ impl<'a> Race<'a> {
             .zip(self.query.get(self.question.clone()))
             .is_some_and(|(theirs, ours)| message::same_question(ours, theirs));
         if !is_ours {
+            upstream.metrics.count_failure("other_question");
             self.wrong = Some(upstream.addr);
             self.next_at = None;
             return None;
+        }
+        if !message::is_verdict(rcode) {
+            upstream.metrics.count_failure(reason(rcode));
         }
         let over_udp = attempt.transport == Transport::Udp;
         if over_udp && options.prefer_udp && message::is_truncated(&reply) {
@@ -347,6 +351,8 @@ impl<'a> Race<'a> {
 
     fn note(&mut self, index: usize, failure: Failure) {
         self.group.check(index);
+        let upstream = &self.group.upstreams[index];
+        upstream.metrics.count_failure(failure.cause.word());
         self.failure = Some(failure);
     }
 
@@ -369,5 +375,17 @@ impl<'a> Race<'a> {
             .chain(self.next_at)
             .min()
             .unwrap_or(self.give_up)
+    }
+}
+
+/// The word for an RCODE that is no verdict, in metrics: one of a few, since
+/// upstreams choose them.
+fn reason(rcode: u16) -> &'static str {
+    match rcode {
+        1 => "formerr",
+        2 => "servfail",
+        4 => "notimp",
+        5 => "refused",
+        _ => "other_rcode",
     }
 }
