@@ -38,6 +38,13 @@ static BUILD_INFO: LazyLock<Family<Gauge>> = LazyLock::new(|| {
         &["version", "revision", "goversion"],
     )
 });
+static PANDO_BUILD_INFO: LazyLock<Family<Gauge>> = LazyLock::new(|| {
+    Family::gauges(
+        "pando_build_info",
+        "A metric with a constant '1' value labeled by the version, revision and compiler from which Pando was built.",
+        &["version", "revision", "rustc"],
+    )
+});
 static PLUGIN_ENABLED: LazyLock<Family<Gauge>> = LazyLock::new(|| {
     Family::gauges(
         "coredns_plugin_enabled",
@@ -97,6 +104,9 @@ impl Spec for PrometheusSpec {
         let revision = option_env!("PANDO_REVISION").unwrap_or_default();
         BUILD_INFO
             .with(&[env!("CARGO_PKG_VERSION"), revision, rustc])
+            .set(1.0);
+        PANDO_BUILD_INFO
+            .with(&[env!("CARGO_PKG_VERSION"), revision, env!("PANDO_RUSTC")])
             .set(1.0);
 
         let key = format!("metrics {}", self.address);
