@@ -78,6 +78,18 @@ pub trait Plugin: Send + Sync + 'static {
         None
     }
 
+    /// To how many octets of the queried name, in wire form, a client's
+    /// search list was appended, if it can tell. Asked of a sample of the
+    /// names that it denies as [`Denial::SearchPath`].
+    fn relative(&self, _request: &Request) -> Option<usize> {
+        None
+    }
+
+    /// What it knows of whose addresses clients have.
+    fn directory(&self) -> Option<&dyn Directory> {
+        None
+    }
+
     /// The zones whose names it answers for alone and from state that may
     /// change at any moment: nothing behind it ever sees such a name, and
     /// nothing in front of it keeps an answer to one.
@@ -630,6 +642,19 @@ pub trait AutoPather: Send + Sync {
     /// The list that the resolver of the client walks whose query this is.
     /// `None`: it is not known for certain, and the query is served as it is.
     fn search(&self, exchange: &Exchange) -> Option<Search<'_>>;
+}
+
+/// Knows who has which address.
+pub trait Directory: Send + Sync {
+    /// The namespace of the client with this address; `None` where it is not
+    /// known for certain.
+    fn namespace_of(&self, client: IpAddr) -> Option<String>;
+
+    /// The domains that clients search behind those of the cluster: those of
+    /// their nodes.
+    fn host_search(&self) -> &[NameBuf] {
+        &[]
+    }
 }
 
 /// A search list as the resolver that has it walks it (resolv.conf(5)).

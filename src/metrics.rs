@@ -5,12 +5,18 @@
 //! belongs to everybody who is not a worker. All series live in one registry
 //! for the whole process and survive reloads, as in CoreDNS.
 
+pub mod amplification;
 mod by_server;
+mod export;
+mod lines;
+pub mod namespaces;
 pub mod server;
 
 pub use by_server::ByServer;
+pub(crate) use export::{desc, gauge};
+pub(crate) use lines::{Line, Lines};
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -115,6 +121,19 @@ fn bump(cell: &AtomicU64, n: u64) {
     );
 }
 
+/// What is in the cell. `OnceCell::get_or_init` readies its closure before it
+/// looks, which costs as much as counting does.
+pub(crate) fn kept<T>(cell: &OnceCell<T>, make: impl FnOnce() -> T) -> &T {
+    #[cold]
+    fn fill<T>(cell: &OnceCell<T>, make: impl FnOnce() -> T) -> &T {
+        cell.get_or_init(make)
+    }
+    match cell.get() {
+        Some(value) => value,
+        None => fill(cell, make),
+    }
+}
+
 /// A distribution, for one set of label values.
 #[derive(Clone, Debug)]
 pub struct Histogram {
@@ -137,9 +156,9 @@ struct Row {
 
 impl Row {
     /// Adds to cells that this thread alone writes.
-    fn add(&self, index: usize, value: f64) {
+    fn add(&self, index: usize, value: f64, count: u64) {
         if let Some(bucket) = self.buckets.get(index) {
-            bump(bucket, 1);
+            bump(bucket, count);
             let sum = f64::from_bits(self.sum.load(Ordering::Relaxed)) + value;
             self.sum.store(sum.to_bits(), Ordering::Relaxed);
         }
@@ -161,22 +180,32 @@ impl Histogram {
     pub fn observe(&self, value: f64) {
         // From the front: most observations are small.
         let above = self.bounds.iter().position(|bound| value <= *bound);
+        self.add(above.unwrap_or(self.bounds.len()), value, 1);
+    }
+
+    /// Counts as many observations of one value.
+    pub fn observe_many(&self, value: f64, count: u64) {
+        let above = self.bounds.iter().position(|bound| value <= *bound);
         let index = above.unwrap_or(self.bounds.len());
+        self.add(index, value * count as f64, count);
+    }
+
+    fn add(&self, index: usize, value: f64, count: u64) {
         let worker = WORKER.with(Cell::get);
         match self.rows.get(worker) {
-            Some(row) if worker != 0 => row.add(index, value),
-            _ => self.share(index, value),
+            Some(row) if worker != 0 => row.add(index, value, count),
+            _ => self.share(index, value, count),
         }
     }
 
     /// Counts an observation of somebody who is not a worker.
     #[cold]
-    fn share(&self, index: usize, value: f64) {
+    fn share(&self, index: usize, value: f64, count: u64) {
         let row = self.rows.first();
         let Some((row, bucket)) = row.and_then(|row| Some((row, row.buckets.get(index)?))) else {
             return;
         };
-        bucket.fetch_add(1, Ordering::Relaxed);
+        bucket.fetch_add(count, Ordering::Relaxed);
         let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
         let _ = row
             .sum
@@ -430,5 +459,9 @@ mod tests {
         assert_eq!(counts, [2, 3]);
         assert_eq!(exported.get_sample_count(), 4);
         assert_eq!(exported.get_sample_sum(), 12.5);
+        histogram.observe_many(1.5, 3);
+        let exported = histogram.to_proto();
+        assert_eq!(exported.get_sample_count(), 7);
+        assert_eq!(exported.get_sample_sum(), 17.0);
     }
 }

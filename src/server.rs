@@ -16,6 +16,7 @@ mod mmsg;
 mod parked;
 mod shared;
 pub mod socket;
+mod tally;
 mod tcp;
 mod udp;
 mod worker;

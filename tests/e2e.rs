@@ -63,6 +63,8 @@ mod secondary;
 mod serving;
 #[path = "e2e/signals.rs"]
 mod signals;
+#[path = "e2e/slo.rs"]
+mod slo;
 #[path = "e2e/start.rs"]
 mod start;
 

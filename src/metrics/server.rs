@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::LazyLock;
 
-use super::{Counter, Family, Histogram, SIZE_BUCKETS, TIME_BUCKETS};
+use super::{Counter, Family, Histogram, SIZE_BUCKETS, TIME_BUCKETS, kept};
 use crate::chain::{BlockInfo, Proto};
 use crate::wire::{Rcode, rtype};
 
@@ -211,18 +211,5 @@ impl ZoneSeries {
         let number = rcode.0.to_string();
         let name = rcode.mnemonic().unwrap_or(&number);
         RESPONSES.with(&[server, zone, view, name, &self.plugin])
-    }
-}
-
-/// What is in the cell. `OnceCell::get_or_init` readies its closure before it
-/// looks, which costs as much as counting does.
-fn kept<T>(cell: &OnceCell<T>, make: impl FnOnce() -> T) -> &T {
-    #[cold]
-    fn fill<T>(cell: &OnceCell<T>, make: impl FnOnce() -> T) -> &T {
-        cell.get_or_init(make)
-    }
-    match cell.get() {
-        Some(value) => value,
-        None => fill(cell, make),
     }
 }

@@ -169,6 +169,10 @@ impl Plugin for Plug {
         }
         chain::done()
     }
+
+    fn relative(&self, request: &Request) -> Option<usize> {
+        self.0.cuts.as_ref()?.relative(request)
+    }
 }
 
 /// What the plugin behind the cache answers from live state.

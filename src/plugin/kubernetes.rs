@@ -67,14 +67,17 @@ use self::versions::Copies;
 use self::view::View;
 use self::xfr::Transfer;
 use super::{Block, Definition, Parsed, Spec};
-use crate::chain::{self, AutoPather, Exchange, Next, Plugin, Served, Serving, Transferer};
+use crate::chain::{
+    self, AutoPather, Directory, Exchange, Next, Plugin, Served, Serving, Transferer,
+};
 use crate::response::Source;
 use crate::status::Status;
-use crate::wire::{Ede, Name, NameBuf, Rcode, Record, Section, flags};
+use crate::wire::{Ede, Name, NameBuf, Rcode, Record, Request, Section, flags};
 
 mod apex;
 pub mod client;
 mod clients;
+mod currency;
 mod differences;
 mod examples;
 mod external_name;
@@ -147,6 +150,9 @@ pub(super) struct Kubernetes {
     closed: Vec<NameBuf>,
     rules: Rules,
     ttl: u32,
+    /// The domains that nodes, and so their pods, search behind those of the
+    /// cluster.
+    host_search: Vec<NameBuf>,
     /// The addresses by which this server may be an endpoint.
     local: Vec<IpAddr>,
     view: View,
@@ -218,6 +224,7 @@ impl Kubernetes {
                 zonal: options.zonal,
             },
             ttl: options.ttl,
+            host_search: Vec::new(),
             local,
             view,
             copies: Copies::default(),
@@ -351,6 +358,19 @@ impl Plugin for Kubernetes {
     }
 
     fn auto_pather(&self) -> Option<&dyn AutoPather> {
+        Some(self)
+    }
+
+    fn relative(&self, request: &Request) -> Option<usize> {
+        let (_, cut) = self.zone_of(request.name())?;
+        let prefix = request.name().wire().get(..cut)?;
+        Some(
+            self.view
+                .read(|snapshot| names::relative(prefix, |label| snapshot.namespace(label))),
+        )
+    }
+
+    fn directory(&self) -> Option<&dyn Directory> {
         Some(self)
     }
 

@@ -60,7 +60,9 @@ impl Direct {
                 job
             }
         };
-        reply.extend_from_slice(job.exchange.finish().unwrap_or_default());
+        if job.conclude(&self.desk.census) {
+            reply.extend_from_slice(job.exchange.finished());
+        }
         job.exchange.reset();
         self.job.set(Some(job));
     }

@@ -13,6 +13,7 @@ use super::mmsg::Outgoing;
 use super::parked::Parked;
 use crate::chain::{Exchange, Proto};
 use crate::clock;
+use crate::metrics::namespaces::Census;
 
 /// Jobs and benches beyond this many are freed and not kept for the next query.
 const SPARES: usize = 128;
@@ -43,6 +44,25 @@ impl Job {
         self.exchange.client = client;
         self.exchange.local = asked;
         self.exchange.arrived = clock::now();
+    }
+
+    /// Makes the reply ready to be sent and counts the query: whether there is
+    /// a reply.
+    pub(super) fn conclude(&mut self, census: &Census) -> bool {
+        let replied = self.exchange.finish().is_some();
+        if let Some(local) = &self.local {
+            local.count(&self.exchange, census);
+        }
+        replied
+    }
+
+    /// Says that the reply is sent.
+    pub(super) fn sent(&self) {
+        if let Some(local) = &self.local {
+            local
+                .tally()
+                .sent(self.exchange.arrived, clock::refresh(), 1);
+        }
     }
 
     /// The finished reply and its way back.
@@ -114,6 +134,7 @@ pub(super) struct Desk {
     jobs: RefCell<Vec<Box<Job>>>,
     benches: RefCell<Vec<Bench>>,
     pub parked: Rc<Parked>,
+    pub census: Census,
 }
 
 impl Desk {
@@ -122,6 +143,7 @@ impl Desk {
             jobs: RefCell::default(),
             benches: RefCell::default(),
             parked: Parked::new(in_flight),
+            census: Census::new(),
         })
     }
 

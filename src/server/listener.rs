@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use super::ListenAddress;
-use crate::chain::{BlockInfo, Chain, Exchange, Next, Resolver};
+use super::tally::Tally;
+use crate::chain::{BlockInfo, Chain, Exchange, Next, Plugin, Resolver};
 use crate::clock;
 use crate::metrics::server::{Report, ZoneSeries};
 use crate::metrics::{Counter, Family};
@@ -196,6 +197,11 @@ impl Listener {
         view.is_none_or(|view| (view.filter)(exchange))
     }
 
+    /// All plugins of its blocks.
+    pub(super) fn plugins(&self) -> impl Iterator<Item = &dyn Plugin> {
+        self.blocks.iter().flat_map(|block| block.chain.plugins())
+    }
+
     fn is_empty(&self, index: usize) -> bool {
         self.blocks
             .get(index)
@@ -209,6 +215,7 @@ pub(super) struct Local {
     infos: Vec<Rc<BlockInfo>>,
     /// Counts what never reaches a chain.
     dropped: ZoneSeries,
+    tally: Tally,
 }
 
 impl Local {
@@ -231,8 +238,18 @@ impl Local {
         Rc::new(Self {
             infos: listener.blocks.iter().enumerate().map(info).collect(),
             dropped: ZoneSeries::new(&listener.label, "dropped", "", ""),
+            tally: Tally::new(&listener.label, &listener),
             listener,
         })
+    }
+
+    /// What its answers are counted by.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
     }
 
     /// Serves a query; afterwards its reply stands in the exchange, unless

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connections::Entry;
 use super::job::{Desk, Job};
+use super::tally::Departures;
 use super::worker::Seat;
 use crate::chain::Proto;
 use crate::clock;
@@ -52,6 +53,8 @@ pub(super) struct Connection {
     late: mpsc::Receiver<Vec<u8>>,
     send_late: mpsc::Sender<Vec<u8>>,
     flight: Rc<Flight>,
+    /// Of the answers in `output` that were made at once.
+    departures: Departures,
 }
 
 /// The queries of a connection that wait.
@@ -107,6 +110,7 @@ impl Connection {
             late,
             send_late,
             flight: Rc::default(),
+            departures: Departures::default(),
         })
     }
 
@@ -150,6 +154,7 @@ impl Connection {
                 () = closing.cancelled(), if reading == Reading::Open => reading = Reading::Ended,
                 read = self.stream.read_buf(&mut self.input), if may_read => {
                     clock::refresh();
+                    self.desk.census.turn();
                     if read? == 0 {
                         reading = Reading::Ended;
                     }
@@ -226,12 +231,12 @@ impl Connection {
         let task = tokio::task::spawn_local(async move {
             let mut job = bench.finish().await;
             desk.keep(bench);
-            let message = job.exchange.finish().map(<[u8]>::to_vec);
-            desk.recycle(job);
-            if let Some(message) = message {
+            if job.conclude(&desk.census) {
                 // Fails where the connection is gone, and its client with it.
-                let _ = send_late.send(message).await;
+                let _ = send_late.send(job.exchange.finished().to_vec()).await;
+                job.sent();
             }
+            desk.recycle(job);
             drop(place);
             drop(airborne);
         });
@@ -239,8 +244,9 @@ impl Connection {
     }
 
     fn finish(&mut self, mut job: Box<Job>) {
-        if let Some(bytes) = job.exchange.finish() {
-            push(&mut self.output, bytes);
+        if job.conclude(&self.desk.census) {
+            push(&mut self.output, job.exchange.finished());
+            self.departures.add(job.exchange.arrived);
         }
         self.desk.recycle(job);
     }
@@ -260,6 +266,7 @@ impl Connection {
         for part in self.output.chunks(HIGH_WATER) {
             timeout(WRITE, self.stream.write_all(part)).await??;
         }
+        self.departures.sent(self.seat.local().tally());
         self.output.clear();
         self.output.shrink_to(KEPT);
         Ok(())

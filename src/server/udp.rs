@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smallvec::SmallVec;
 use tokio::io::Interest;
@@ -17,14 +18,19 @@ use tracing::warn;
 use super::job::{Desk, Job};
 use super::ledger::{Entry, Ledger, Share};
 use super::listener::Local;
-use super::mmsg::{BATCH, Batch, Datagram, Outgoing, Received};
+use super::mmsg::{self, BATCH, Batch, Datagram, Outgoing, Received};
 use super::parked::DROPPED;
+use super::tally::Departures;
 use crate::chain::Proto;
-use crate::clock;
+use crate::clock::{self, Tick};
 use crate::metrics::Counter;
 
 /// Batches that one wake-up may serve before others have their turn.
 const TURN: usize = 8;
+/// Between two batches of which the kernel says how long they have waited: to
+/// be told costs it some 50 ns a packet, and to change its mind it interrupts
+/// every CPU.
+const SAMPLES: Duration = Duration::from_secs(10);
 /// Batches that a socket may have left when it is closed.
 const DRAIN: usize = 256;
 /// Replies that may wait for a full send buffer.
@@ -81,6 +87,10 @@ pub(super) struct Udp {
     delivering: Cell<bool>,
     /// The kernel's count of drops as last seen.
     dropped: Cell<u32>,
+    /// Whether the kernel says when datagrams arrive.
+    stamped: Cell<bool>,
+    /// When it last did.
+    sampled: Cell<Option<Tick>>,
     receive_buffer: Counter,
     send_failed: Counter,
 }
@@ -94,21 +104,33 @@ enum Letter {
         bytes: Box<[u8]>,
         to: SocketAddr,
         from: Option<IpAddr>,
+        /// When the query arrived.
+        arrived: Tick,
     },
 }
 
 impl Letter {
-    fn copy(outgoing: &Outgoing<'_>) -> Self {
+    fn copy(outgoing: &Outgoing<'_>, arrived: Tick) -> Self {
         Self::Copy {
             bytes: outgoing.bytes.into(),
             to: outgoing.to,
             from: outgoing.from,
+            arrived,
+        }
+    }
+
+    fn arrived(&self) -> Tick {
+        match self {
+            Self::Copy { arrived, .. } => *arrived,
+            Self::Job(job, _) => job.exchange.arrived,
         }
     }
 
     fn outgoing(&self) -> Outgoing<'_> {
         match self {
-            Self::Copy { bytes, to, from } => Outgoing {
+            Self::Copy {
+                bytes, to, from, ..
+            } => Outgoing {
                 bytes,
                 to: *to,
                 from: *from,
@@ -149,6 +171,8 @@ impl Udp {
             outbox: RefCell::default(),
             delivering: Cell::new(false),
             dropped: Cell::new(0),
+            stamped: Cell::new(false),
+            sampled: Cell::new(None),
             receive_buffer: DROPPED.with(&["receive_buffer"]),
             send_failed: DROPPED.with(&["send"]),
         }))
@@ -207,7 +231,10 @@ impl Udp {
 
     /// Serves the batch that was received.
     fn serve(self: &Rc<Self>) {
-        clock::refresh();
+        let arrived = clock::refresh();
+        // The clock by which the kernel stamps datagrams.
+        let day = self.stamped.get().then(SystemTime::now);
+        self.desk.census.turn();
         let local = self.local.borrow().clone();
         let mut batch = self.buffers.batch.borrow_mut();
         let mut job = self.desk.job(&local, Proto::Udp);
@@ -216,15 +243,44 @@ impl Udp {
                 // Both wrap at 32 bits.
                 let more = count.wrapping_sub(self.dropped.replace(count));
                 self.receive_buffer.add(more.into());
+                local.tally().dropped(more);
             }
-            job = match self.answer(&datagram, job, &mut batch) {
+            job = match self.answer(&datagram, job, &local, &mut batch) {
                 Some(job) => job,
                 None => self.desk.job(&local, Proto::Udp),
             };
         }
         self.desk.recycle(job);
-        self.dispatch(&mut batch);
+        self.dispatch(&mut batch, &local, arrived);
+        self.sample(&local, arrived, day);
         self.buffers.settle();
+    }
+
+    /// Now and then lets the kernel say how long the datagrams of one batch
+    /// have waited in the socket.
+    fn sample(&self, local: &Local, now: Tick, day: Option<SystemTime>) {
+        let Some(received_at) = day else {
+            let last = self.sampled.get();
+            if last.is_none_or(|last| now.since(last) >= SAMPLES) {
+                self.sampled.set(Some(now));
+                // A system that cannot say it has no such numbers.
+                let on = mmsg::enable_stamps(self.socket.as_fd(), true).is_ok();
+                self.stamped.set(on);
+            }
+            return;
+        };
+        let received = self.buffers.received.borrow();
+        let mut stamps = received.datagrams().filter_map(|d| d.stamp).peekable();
+        if stamps.peek().is_none() {
+            return;
+        }
+        let received = received_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        for stamp in stamps {
+            local.tally().waited(received.saturating_sub(stamp));
+        }
+        self.sampled.set(Some(now));
+        let off = mmsg::enable_stamps(self.socket.as_fd(), false).is_ok();
+        self.stamped.set(!off);
     }
 
     /// Serves what a process before this one has received and not answered.
@@ -235,20 +291,26 @@ impl Udp {
         let local = self.local.borrow().clone();
         let mut batch = self.buffers.batch.borrow_mut();
         while let Some(left) = ledger.resume(self.inode) {
-            clock::refresh();
+            let arrived = clock::refresh();
             let job = self.desk.job(&local, Proto::Udp);
-            if let Some(job) = self.answer(&left.datagram(), job, &mut batch) {
+            if let Some(job) = self.answer(&left.datagram(), job, &local, &mut batch) {
                 self.desk.recycle(job);
             }
-            self.dispatch(&mut batch);
+            self.dispatch(&mut batch, &local, arrived);
         }
     }
 
     /// Sends a batch, or leaves it for [`Udp::deliver`].
-    fn dispatch(self: &Rc<Self>, batch: &mut Batch) {
+    fn dispatch(self: &Rc<Self>, batch: &mut Batch, local: &Local, arrived: Tick) {
         self.send(batch);
+        if batch.done() > 0 {
+            // They leave together, so one look at the clock tells how long all took.
+            local
+                .tally()
+                .sent(arrived, clock::refresh(), batch.done() as u64);
+        }
         for left in batch.rest() {
-            self.post(Letter::copy(&left));
+            self.post(Letter::copy(&left, arrived));
         }
         batch.clear();
     }
@@ -259,6 +321,7 @@ impl Udp {
         self: &Rc<Self>,
         datagram: &Datagram<'_>,
         mut job: Box<Job>,
+        local: &Local,
         batch: &mut Batch,
     ) -> Option<Box<Job>> {
         if let Err(reject) = job.exchange.request.parse(datagram.bytes) {
@@ -281,6 +344,7 @@ impl Udp {
                 if job.exchange.finish().is_some() {
                     batch.push(&job.outgoing());
                 }
+                local.count(&job.exchange, &self.desk.census);
                 job.exchange.reset();
                 return Some(job);
             }
@@ -297,7 +361,7 @@ impl Udp {
                 None => bench.finish().await,
             };
             udp.desk.keep(bench);
-            match job.exchange.finish().is_some() {
+            match job.conclude(&udp.desk.census) {
                 true => udp.post(Letter::Job(job, entry)),
                 false => udp.desk.recycle(job),
             }
@@ -366,8 +430,10 @@ impl Udp {
                 return false;
             }
             let mut entries = SmallVec::<[Entry; BATCH]>::new();
+            let mut arrived = SmallVec::<[Tick; BATCH]>::new();
             for letter in outbox.drain(..count) {
                 batch.push(&letter.outgoing());
+                arrived.push(letter.arrived());
                 if let Letter::Job(job, entry) = letter {
                     self.desk.recycle(job);
                     entries.extend(entry);
@@ -375,8 +441,15 @@ impl Udp {
             }
             self.send(&mut batch);
             drop(entries);
-            let left: SmallVec<[Letter; BATCH]> =
-                batch.rest().map(|left| Letter::copy(&left)).collect();
+            let mut departures = Departures::default();
+            let (gone, waiting) = arrived.split_at(batch.done().min(count));
+            gone.iter().for_each(|arrived| departures.add(*arrived));
+            departures.sent(self.local.borrow().tally());
+            let left: SmallVec<[Letter; BATCH]> = batch
+                .rest()
+                .zip(waiting)
+                .map(|(left, arrived)| Letter::copy(&left, *arrived))
+                .collect();
             batch.clear();
             if !left.is_empty() {
                 left.into_iter()

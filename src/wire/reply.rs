@@ -259,7 +259,7 @@ impl Reply {
 
     /// Why the name does not exist, if the answer says that.
     pub fn denial(&self) -> Option<Denial> {
-        let Origin { source, denial, .. } = self.origin;
+        let Origin { source, denial } = self.origin;
         (self.rcode == Rcode::NXDOMAIN).then(|| denial.unwrap_or_else(|| source.denial()))
     }
 

@@ -97,6 +97,17 @@ impl Place {
     }
 }
 
+/// A denial, and what it means for a name beneath it.
+struct Above {
+    denial: Arc<Denial>,
+    /// What is left of its time, in seconds.
+    ttl: u32,
+    cause: Cause,
+    /// What stands in front of the domain above the denied name, in octets:
+    /// what the search list was appended to.
+    relative: usize,
+}
+
 impl Cuts {
     pub(super) fn new(mut zones: Vec<NameBuf>) -> Self {
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.wire().len()));
@@ -109,13 +120,14 @@ impl Cuts {
 
     /// Answers a query beneath a place that is denied. Whether it did.
     pub(super) fn answer(&self, exchange: &mut Exchange, now: Tick) -> bool {
-        let Some((denial, ttl, cause)) = self.denial_above(&exchange.request, now) else {
+        let Some(above) = self.denial_above(&exchange.request, now) else {
             return false;
         };
+        let denial = above.denial;
         let reply = exchange.answer();
         reply.set_rcode(Rcode::NXDOMAIN);
         reply.set_source(Source::Cache);
-        reply.set_denial(cause);
+        reply.set_denial(above.cause);
         // As all that comes from this cache.
         reply.set_flag(flags::AA, true);
         reply.set_flag(flags::RA, denial.recursion);
@@ -124,14 +136,20 @@ impl Cuts {
             Owner::Name(soa.owner.name()),
             RData::Other(soa.rtype, &soa.rdata),
         );
-        reply.push_class(Section::Authority, owner, soa.class, ttl, &rdata);
+        reply.push_class(Section::Authority, owner, soa.class, above.ttl, &rdata);
         reply.set_ede(SYNTHESIZED);
         true
     }
 
-    /// The denial of a name above that of the query, its TTL, and why the
-    /// query's name does not exist.
-    fn denial_above(&self, request: &Request, now: Tick) -> Option<(Arc<Denial>, u32, Cause)> {
+    /// To how many octets of a name that is denied here a search list was
+    /// appended.
+    pub(super) fn relative(&self, request: &Request) -> Option<usize> {
+        let above = self.denial_above(request, clock::now())?;
+        (above.relative > 0).then_some(above.relative)
+    }
+
+    /// The denial of a name above that of the query.
+    fn denial_above(&self, request: &Request, now: Tick) -> Option<Above> {
         // What is made here has no proof that a validator would take.
         if !is_plain(request) || request.dnssec_ok() {
             return None;
@@ -142,9 +160,14 @@ impl Cuts {
         places(name, zone).into_iter().find_map(|above| {
             let place = table.get(above.wire())?;
             match (&place.known, place.left(now)) {
-                (Known::Denied(denial), ttl @ 1..) => {
-                    Some((denial.clone(), ttl, cause(name, above, zone)))
-                }
+                (Known::Denied(denial), ttl @ 1..) => Some(Above {
+                    denial: denial.clone(),
+                    ttl,
+                    cause: cause(name, above, zone),
+                    relative: above
+                        .parent()
+                        .map_or(0, |parent| name.wire().len() - parent.wire().len()),
+                }),
                 _ => None,
             }
         })

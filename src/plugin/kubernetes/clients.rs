@@ -6,10 +6,12 @@
 //! other client walks its list itself, query by query, and gets the same
 //! answers.
 
+use std::net::IpAddr;
+
 use super::model::SearchList;
 use super::snapshot::Snapshot;
 use super::{Kubernetes, Zone};
-use crate::chain::{AutoPather, Exchange, Search};
+use crate::chain::{AutoPather, Directory, Exchange, Search};
 use crate::wire::NameBuf;
 use crate::zones;
 
@@ -19,6 +21,12 @@ const MAX_DOMAINS: usize = 32;
 const MAX_CHARS: usize = 2048;
 
 impl Kubernetes {
+    /// Takes note of what nodes search, so that denials there are known for
+    /// what they are.
+    pub(super) fn know_nodes(&mut self, host: Vec<NameBuf>) {
+        self.host_search = host;
+    }
+
     /// Makes the search lists of pods, on nodes that search `host` themselves.
     pub(super) fn know_clients(&mut self, host: &[NameBuf]) {
         for zone in &mut self.zones {
@@ -42,6 +50,43 @@ fn behind_namespace(zone: &Zone, host: &[NameBuf]) -> Option<Vec<NameBuf>> {
     let octets = list.iter().map(|domain| domain.wire().len());
     let chars = 64 + octets.clone().sum::<usize>() + octets.take(1).sum::<usize>();
     (list.len() < MAX_DOMAINS && chars <= MAX_CHARS).then_some(list)
+}
+
+impl Directory for Kubernetes {
+    /// Of a pod, if pods are followed; else of the endpoint that has the
+    /// address. One that objects of several namespaces have, such as that of
+    /// a node, belongs to none of them.
+    fn namespace_of(&self, client: IpAddr) -> Option<String> {
+        self.view.read(|snapshot| {
+            // What an earlier run knew of addresses need not be so any more.
+            if !snapshot.synced() {
+                return None;
+            }
+            let mut pods = snapshot
+                .pods_by_ip(client)
+                .map(|pod| &*pod.namespace)
+                .peekable();
+            let found = match pods.peek() {
+                Some(_) => only(pods),
+                None => only(
+                    snapshot
+                        .endpoints_by_ip(client)
+                        .map(|(entry, ..)| entry.namespace()),
+                ),
+            };
+            found.map(str::to_owned)
+        })
+    }
+
+    fn host_search(&self) -> &[NameBuf] {
+        &self.host_search
+    }
+}
+
+/// What all of them are, if there is one and all are the same.
+fn only<'s>(mut all: impl Iterator<Item = &'s str>) -> Option<&'s str> {
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
 }
 
 impl AutoPather for Kubernetes {

@@ -6,7 +6,7 @@ mod edit;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::model::{Kind, Object, Pod, SearchList, Service, ServiceKind, Slice};
+use super::model::{Kind, Object, Pod, Programmed, SearchList, Service, ServiceKind, Slice};
 use super::objects::Objects;
 use super::snapshot::{Entry, Snapshot, State, Tag};
 use super::table::Table;
@@ -36,17 +36,16 @@ type Key = (Arc<str>, Arc<str>);
 pub struct Applied {
     /// Whether answers may differ from before.
     pub changed: bool,
-    /// For a slice: whether the one Service that it names is headless;
-    /// `None` when there is none. The `service_kind` of the programming
-    /// latency metric follows from it.
-    pub headless: Option<bool>,
+    /// For a slice: of which kind the one Service is that it names; `None`
+    /// when there is none.
+    pub programmed: Option<Programmed>,
 }
 
 impl Applied {
     fn of(changed: bool) -> Self {
         Self {
             changed,
-            headless: None,
+            programmed: None,
         }
     }
 }
@@ -103,11 +102,11 @@ impl Index {
             Kind::Namespaces => Applied::of(self.delete_namespace(name)),
             Kind::EndpointSlices => match self.slices.remove(namespace, name) {
                 Some(slice) => {
-                    let headless = self.headless(&slice);
+                    let programmed = self.programmed(&slice);
                     self.unfile(&slice, now);
                     Applied {
                         changed: true,
-                        headless,
+                        programmed,
                     }
                 }
                 None => Applied::of(false),
@@ -375,11 +374,11 @@ impl Index {
 
     fn apply_slice(&mut self, mut slice: Slice, now: u32) -> Applied {
         let old = self.slices.see(&slice.namespace, &slice.name);
-        let headless = self.headless(&slice);
+        let programmed = self.programmed(&slice);
         if old.as_deref() == Some(&slice) {
             return Applied {
                 changed: false,
-                headless,
+                programmed,
             };
         }
         let hash = self.slice_hash(&slice);
@@ -415,7 +414,7 @@ impl Index {
         self.slices.replace(slice);
         Applied {
             changed: true,
-            headless,
+            programmed,
         }
     }
 
@@ -522,10 +521,14 @@ impl Index {
             .hash(slice.namespace.as_bytes(), slice.service.as_bytes())
     }
 
-    fn headless(&self, slice: &Slice) -> Option<bool> {
+    fn programmed(&self, slice: &Slice) -> Option<Programmed> {
         let hash = self.slice_hash(slice);
         let service = service_at(&self.next.services, hash, &slice.namespace, &slice.service)?;
-        Some(service.kind == ServiceKind::Headless)
+        Some(match (service.kind, service.selected) {
+            (ServiceKind::Headless, true) => Programmed::HeadlessWithSelector,
+            (ServiceKind::Headless, false) => Programmed::HeadlessWithoutSelector,
+            _ => Programmed::ClusterIp,
+        })
     }
 }
 

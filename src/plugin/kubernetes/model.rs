@@ -138,6 +138,29 @@ pub enum ServiceKind {
     ExternalName,
 }
 
+/// Whose endpoints changed, as `service_kind` of the programming latency tells
+/// Services apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Programmed {
+    /// Cluster IPs, which the endpoints do not change.
+    ClusterIp,
+    /// The records are the endpoints; a selector picks them.
+    HeadlessWithSelector,
+    /// The records are the endpoints; somebody writes them.
+    HeadlessWithoutSelector,
+}
+
+impl Programmed {
+    /// The word for it in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "cluster_ip",
+            Self::HeadlessWithSelector => "headless_with_selector",
+            Self::HeadlessWithoutSelector => "headless_without_selector",
+        }
+    }
+}
+
 /// Where a Service is reached from outside: `spec.externalIPs`, then each
 /// load balancer ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +180,8 @@ pub struct Service {
     pub name: Arc<str>,
     /// What it answers with.
     pub kind: ServiceKind,
+    /// Whether a selector says which pods its endpoints are.
+    pub selected: bool,
     /// IPv4 cluster addresses.
     pub cluster_v4: SmallVec<[Ipv4Addr; 4]>,
     /// IPv6 cluster addresses.

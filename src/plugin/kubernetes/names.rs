@@ -6,6 +6,8 @@
 //! that is nothing but the underscore of a port reads as no port at all, as
 //! in CoreDNS.
 
+use smallvec::SmallVec;
+
 /// What stands in front of the zone.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Asked<'q> {
@@ -127,6 +129,28 @@ impl<'q> Asked<'q> {
             && self.port.is_empty()
             && self.protocol.is_empty()
             && self.zone.is_empty()
+    }
+}
+
+/// To how many octets of the labels in front of the zone a client's search
+/// list was appended: what stands in front of `NAMESPACE.svc`, of `svc`, or of
+/// the zone itself.
+pub(super) fn relative(prefix: &[u8], is_namespace: impl Fn(&[u8]) -> bool) -> usize {
+    let mut starts = SmallVec::<[usize; 16]>::new();
+    let mut at = 0;
+    while let Some(len) = prefix.get(at) {
+        starts.push(at);
+        at += 1 + usize::from(*len);
+    }
+    let services = Subtree::Services.label().as_bytes();
+    match *starts {
+        [.., namespace, last] if label_at(prefix, last) == services => {
+            match is_namespace(label_at(prefix, namespace)) {
+                true => namespace,
+                false => last,
+            }
+        }
+        _ => prefix.len(),
     }
 }
 
@@ -321,6 +345,26 @@ mod tests {
         #[test]
         fn octets_that_are_no_labels_do_no_harm(prefix: Vec<u8>, multicluster: bool, zonal: bool) {
             let _ = Asked::parse(&prefix, Dialect { multicluster, zonal });
+        }
+    }
+
+    #[test]
+    fn a_search_list_is_taken_off_again() {
+        for (text, want) in [
+            ("api.stripe.com.shop.svc", "api.stripe.com"),
+            ("api.stripe.com.svc", "api.stripe.com"),
+            ("api.stripe.com", "api.stripe.com"),
+            ("redis.svc", "redis"),
+            ("redis.svc.svc", "redis.svc"),
+            ("redis.svc.shop.svc", "redis.svc"),
+            ("redis", "redis"),
+            ("shop.svc", ""),
+        ] {
+            let name: NameBuf = text.parse().unwrap();
+            let prefix = &name.wire()[..name.wire().len() - 1];
+            let octets = relative(prefix, |label| label == b"shop");
+            let labels = Labels(&prefix[..octets]).map(String::from_utf8_lossy);
+            assert_eq!(labels.collect::<Vec<_>>().join("."), want, "{text}");
         }
     }
 

@@ -215,6 +215,7 @@ impl Decoder {
             namespace: self.strings.share(raw.metadata.namespace()),
             name: name.into(),
             kind,
+            selected: spec.selector.is_some_and(|selector| selector.0),
             cluster_v4: Default::default(),
             cluster_v6: Default::default(),
             ports: self.service_ports(spec.ports.unwrap_or_default(), true, out),
@@ -262,6 +263,7 @@ impl Decoder {
             } else {
                 ServiceKind::ClusterIp
             },
+            selected: true,
             cluster_v4: Default::default(),
             cluster_v6: Default::default(),
             ports: self.service_ports(spec.ports.unwrap_or_default(), false, out),

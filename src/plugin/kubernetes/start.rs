@@ -44,9 +44,11 @@ impl Spec for Options {
         let view = watch(&self, builder)?;
         let local = local_addresses(&builder.settings.hosts);
         let mut kubernetes = Kubernetes::new(&self, local, view.clone());
+        let host = autopath::host_search();
         if self.pods == PodMode::Verified || self.node.is_some() {
-            kubernetes.know_clients(&autopath::host_search());
+            kubernetes.know_clients(&host);
         }
+        kubernetes.know_nodes(host);
         builder.push(Arc::new(kubernetes));
         if !self.source.manifests.is_empty() {
             let examples = Examples::new(&self, builder, view);
@@ -67,7 +69,8 @@ pub(super) fn watch(options: &Options, builder: &mut Builder<'_>) -> Result<View
     // A reload that changes nothing here goes on with the same watch.
     let control = builder.control;
     let watched = builder.kept.take_or(&format!("kubernetes {config:?}"), || {
-        let store = Store::start(&config, Arc::new(Metrics), control)?;
+        let metrics = Metrics::new(matches!(config.source, store::Source::Api(_)));
+        let store = Store::start(&config, Arc::new(metrics), control)?;
         Ok::<_, store::StartError>(Arc::new(Watched {
             store,
             token: Arc::new(()),

@@ -229,6 +229,8 @@ fn service_json(service: &Service) -> Value {
             "clusterIPs": ips,
             "externalName": &service.external_name,
             "ports": ports_json(&service.ports),
+            // That there is one is all that is known of it.
+            "selector": if service.selected { json!({"": ""}) } else { json!({}) },
         },
         "status": {"loadBalancer": {"ingress": ingress}},
     })

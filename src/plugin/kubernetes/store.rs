@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::client::{Access, AccessError, Api};
 use super::index::Index;
 use super::manifests::{Manifests, ManifestsError};
-use super::model::Kind;
+use super::model::{Kind, Programmed};
 use super::reflect::Reflector;
 use super::selector::Selector;
 use super::slim::{Decoder, Keep, Reason};
@@ -113,8 +113,19 @@ impl StoreConfig {
 pub trait Observer: Send + Sync {
     /// A change of a slice became visible this long after it was made
     /// (`coredns_kubernetes_dns_programming_duration_seconds`).
-    fn programmed(&self, headless: bool, taken: Duration) {
-        let _ = (headless, taken);
+    fn programmed(&self, service: Programmed, taken: Duration) {
+        let _ = (service, taken);
+    }
+
+    /// The API server has just said what a collection is: up to this version,
+    /// what is known is all there is.
+    fn current(&self, kind: Kind, version: &str) {
+        let _ = (kind, version);
+    }
+
+    /// What is known is from a file that was written then.
+    fn restored(&self, written: SystemTime) {
+        let _ = written;
     }
 
     /// A request to the API server was answered with this status code, or
@@ -324,16 +335,21 @@ impl Shared {
             return;
         }
         let now = SystemTime::now();
-        for (headless, at) in triggered {
+        for (service, at) in triggered {
             // Clocks differ; a change cannot be visible before it is made.
             self.observer
-                .programmed(headless, now.duration_since(at).unwrap_or_default());
+                .programmed(service, now.duration_since(at).unwrap_or_default());
         }
     }
 
     fn load(&self, path: &std::path::Path, kinds: &[Kind]) {
         let begun = tokio::time::Instant::now();
-        match self.write(|writer| state_file::load(path, kinds, writer)) {
+        let written = std::fs::metadata(path).and_then(|file| file.modified());
+        let loaded = self.write(|writer| state_file::load(path, kinds, writer));
+        if let (Ok(written), Ok(_)) = (written, &loaded) {
+            self.observer.restored(written);
+        }
+        match loaded {
             Ok(objects) => tracing::info!(
                 target: "plugin/kubernetes",
                 "Loaded {objects} objects from snapshot {} in {:.0?}; they are served until the Kubernetes API is read",

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use super::index::{Applied, Index};
-use super::model::Kind;
+use super::model::{Kind, Programmed};
 use super::slim::{Decoded, Decoder, Flaw, Reason};
 use super::store::Observer;
 
@@ -38,9 +38,9 @@ pub(super) struct Writer {
     kinds: BTreeMap<Kind, State>,
     /// Objects whose flaws have been logged.
     named: HashSet<(Kind, String)>,
-    /// Changes that are applied and not published: whether the service is
-    /// headless, and when the change was made.
-    triggered: Vec<(bool, SystemTime)>,
+    /// Changes that are applied and not published: of which kind the service
+    /// is, and when the change was made.
+    triggered: Vec<(Programmed, SystemTime)>,
     observer: Arc<dyn Observer>,
 }
 
@@ -153,15 +153,18 @@ impl Writer {
         }
     }
 
-    /// The changes since this was last asked: whether the service is
-    /// headless, and when the change was made.
-    pub(super) fn take_triggered(&mut self) -> Vec<(bool, SystemTime)> {
+    /// The changes since this was last asked: of which kind the service is,
+    /// and when the change was made.
+    pub(super) fn take_triggered(&mut self) -> Vec<(Programmed, SystemTime)> {
         std::mem::take(&mut self.triggered)
     }
 
     pub(super) fn at_version(&mut self, kind: Kind, version: &str) {
         if let Some(state) = self.kinds.get_mut(&kind) {
             version.clone_into(&mut state.status.version);
+        }
+        if !version.is_empty() {
+            self.observer.current(kind, version);
         }
     }
 
@@ -207,8 +210,8 @@ impl Writer {
     }
 
     fn trigger(&mut self, applied: Applied, triggered: Option<SystemTime>) {
-        if let (Some(headless), Some(at)) = (applied.headless, triggered) {
-            self.triggered.push((headless, at));
+        if let (Some(programmed), Some(at)) = (applied.programmed, triggered) {
+            self.triggered.push((programmed, at));
         }
     }
 

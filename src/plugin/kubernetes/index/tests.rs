@@ -13,6 +13,7 @@ fn service(namespace: &str, name: &str, kind: ServiceKind, ips: &[[u8; 4]]) -> S
         namespace: namespace.into(),
         name: name.into(),
         kind,
+        selected: true,
         cluster_v4: ips.iter().copied().map(Ipv4Addr::from).collect(),
         cluster_v6: [].into_iter().collect(),
         ports: [Port {

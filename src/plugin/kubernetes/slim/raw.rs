@@ -119,6 +119,7 @@ pub(super) struct ServiceSpec<'a> {
     pub(super) external_name: Option<Str<'a>>,
     #[serde(borrow)]
     pub(super) ports: Option<Vec<Port<'a>>>,
+    pub(super) selector: Option<Something>,
 }
 
 #[derive(Deserialize, Default)]
@@ -320,6 +321,33 @@ struct Pairs<'a>(Vec<(Str<'a>, Str<'a>)>);
 /// As [`Pairs`], for the values that may be megabytes: only those that are
 /// asked for later are kept.
 struct Annotations<'a>(Pairs<'a>);
+
+/// Whether a map holds anything.
+pub(super) struct Something(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Something {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(VisitSomething)
+    }
+}
+
+struct VisitSomething;
+
+impl<'de> Visitor<'de> for VisitSomething {
+    type Value = Something;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Something, A::Error> {
+        let mut any = false;
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            any = true;
+        }
+        Ok(Something(any))
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

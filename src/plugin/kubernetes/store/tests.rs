@@ -541,15 +541,20 @@ async fn without_an_api_server_the_last_state_is_served_as_stale() {
 
 #[derive(Default)]
 struct Recorder {
-    programmed: Mutex<Vec<(bool, Duration)>>,
+    programmed: Mutex<Vec<(Programmed, Duration)>>,
+    current: Mutex<Vec<(Kind, String)>>,
     requests: Mutex<Vec<Option<u16>>>,
     followed: Mutex<Vec<bool>>,
     refused: Mutex<Vec<Reason>>,
 }
 
 impl Observer for Recorder {
-    fn programmed(&self, headless: bool, taken: Duration) {
-        lock(&self.programmed).push((headless, taken));
+    fn programmed(&self, service: Programmed, taken: Duration) {
+        lock(&self.programmed).push((service, taken));
+    }
+
+    fn current(&self, kind: Kind, version: &str) {
+        lock(&self.current).push((kind, version.to_owned()));
     }
 
     fn requested(&self, method: &str, host: &str, code: Option<u16>, _: Duration) {
@@ -583,9 +588,9 @@ async fn the_time_that_a_change_took_is_told() {
         json!({"endpoints.kubernetes.io/last-change-trigger-time": "2020-01-01T00:00:00Z"});
     api.apply(&changed);
     let told = || std::future::ready(lock(&recorder.programmed).first().copied());
-    let (headless, taken) = until("the latency", BOUND, told).await.expect("told");
+    let (service, taken) = until("the latency", BOUND, told).await.expect("told");
     assert!(
-        !headless && taken > Duration::from_secs(86_400),
+        service == Programmed::ClusterIp && taken > Duration::from_secs(86_400),
         "{taken:?}"
     );
     assert!(

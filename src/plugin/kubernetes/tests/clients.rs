@@ -141,3 +141,26 @@ fn a_list_that_kubelet_would_cut_is_not_known() {
         );
     }
 }
+
+#[test]
+fn a_client_belongs_to_the_one_namespace_that_has_its_address() {
+    let namespace = |snapshot: Snapshot, ip: &str| {
+        let kubernetes = plugin("kubernetes cluster.local", snapshot, &[]);
+        let directory = kubernetes.directory().unwrap();
+        directory.namespace_of(ip.parse().unwrap())
+    };
+    let one = Some("shop".to_owned());
+    // Pods, if they are followed.
+    assert_eq!(namespace(cluster(&[("shop", "")]).snapshot(), CLIENT), one);
+    let mut twice = cluster(&[("shop", ""), ("shop", "")]);
+    assert_eq!(namespace(twice.snapshot(), CLIENT), one);
+    let mut shared = cluster(&[("shop", ""), ("other", "")]);
+    assert_eq!(namespace(shared.snapshot(), CLIENT), None);
+    assert_eq!(namespace(cluster(&[]).snapshot(), CLIENT), None);
+    // Endpoints, where no pod has the address.
+    assert_eq!(namespace(fixture::cluster(), "10.0.0.4"), one);
+    assert_eq!(namespace(fixture::cluster(), "fd01::1"), one);
+    assert_eq!(namespace(fixture::cluster(), "192.0.2.200"), None);
+    // What an earlier run knew may be another's by now.
+    assert_eq!(namespace(fixture::half_read(), "10.0.0.4"), None);
+}
