@@ -32,6 +32,7 @@ use self::finding::{Finding, Report, Section};
 use self::lints::Server;
 use self::probe::Question;
 use crate::configuration::Text;
+use crate::plugin::kubernetes::causes;
 use crate::wire::{NameBuf, rtype};
 
 /// The cluster's zone where no Corefile names one.
@@ -145,15 +146,16 @@ impl Options {
         if self.offline {
             let conf = self.conf.as_deref().unwrap_or("Corefile");
             let text = read(conf)?;
-            let findings = lints::lint(&text, &SystemHost::default(), &lints::Context::default());
+            let findings = lints::lint(&text, &SystemHost::new(|_| {}), &lints::Context::default());
             let check = Check::Corefile.name();
             let report = Report(vec![Section { check, findings }]);
             self.print(&report)?;
             return Ok(u8::from(!report.healthy()));
         }
-        let cluster = Cluster::connect(&self).await;
-        let cluster = cluster
-            .context("no API server to ask (with --offline, only the Corefile is looked at)")?;
+        let cluster = Cluster::connect(&self).await.map_err(|error| {
+            let why = causes(&*error);
+            anyhow::anyhow!("no API server to ask: {why}\n--kubeconfig names one; with --offline the Corefile alone is looked at")
+        })?;
         let facts = Facts::gather(&cluster, &self).await;
         let report = self.look(&cluster, &facts).await;
         self.print(&report)?;

@@ -63,6 +63,13 @@ pub(super) fn lint(text: &Text, host: &dyn Host, context: &Context) -> Vec<Findi
         Ok(reading) => reading,
         Err(error) => return vec![refused(&error, context)],
     };
+    if reading.blocks.is_empty() {
+        // CoreDNS and Pando serve `whoami` then.
+        let what = "no server block: every query is answered with the address of who asks";
+        return vec![
+            Finding::error(what).advise("look whether the ConfigMap's key Corefile is mounted"),
+        ];
+    }
     let mut found = mistakes(&reading, context);
     if found.is_empty() {
         found.extend(whole(text, host, &reading).map(|error| refused(&error, context)));

@@ -1,6 +1,8 @@
 //! NetworkPolicies that keep queries from the cluster DNS.
 
 mod semantics;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,13 +15,18 @@ use kube::api::{Api, ListParams};
 use self::semantics::{Direction, Door, Labels, Peer, Verdict, judge, selects};
 use super::cluster::{Cluster, Facts, Known, MOST, Unknown};
 use super::finding::Finding;
+use super::reading::stanzas;
 use super::{replicas, some};
+use crate::plugin::{self, Destination};
 
 /// Pods that policies bind: those with the host's network are not, and those
 /// that have ended ask nothing.
 const BOUND: &str = "spec.hostNetwork=false,status.phase!=Succeeded,status.phase!=Failed";
 /// API servers before 1.28 do not select by `hostNetwork`.
 const BOUND_BEFORE: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
+/// Where API servers listen: the Service's, kubeadm's and k3s's, MicroK8s's.
+const API: [i32; 3] = [443, 6443, 16443];
 
 pub(super) async fn check(cluster: &Cluster, facts: &Facts) -> Vec<Finding> {
     let policies = match &facts.policies {
@@ -61,6 +68,7 @@ pub(super) async fn check(cluster: &Cluster, facts: &Facts) -> Vec<Finding> {
     };
     let mut found = setup.egress(&clients);
     found.extend(setup.ingress(&clients));
+    found.extend(setup.own(&upstream_ports(facts)));
     if clients.len() >= MOST {
         found.push(Finding::info(format!(
             "only the first {MOST} Pods were looked at"
@@ -108,6 +116,22 @@ fn doors(facts: &Facts) -> [(&'static str, i32); 2] {
         let port = slices.find_map(|slice| replicas::port(slice, service, protocol));
         (protocol, port.map_or(53, i32::from))
     })
+}
+
+/// The ports of the upstreams that the Corefile names by address; 53 where it
+/// names a file or a host.
+fn upstream_ports(facts: &Facts) -> BTreeSet<u16> {
+    let reading = facts.reading();
+    let directives = reading
+        .iter()
+        .flat_map(|reading| reading.directives("forward"));
+    let all = directives.flat_map(|(_, directive)| stanzas(directive));
+    let tos = all.flat_map(|stanza| stanza.args.into_iter().skip(1));
+    tos.filter_map(|to| match plugin::forward_destination(&to.text).ok()? {
+        Destination::Address(address) => Some(address.port()),
+        Destination::Indirect(_) => Some(53),
+    })
+    .collect()
 }
 
 /// A Pod that may ask.
@@ -334,6 +358,47 @@ impl Setup<'_> {
         found
     }
 
+    /// What keeps the cluster DNS itself from its upstreams at these ports, and
+    /// from the API server. Where they are is not looked at: a rule for any
+    /// address at all passes.
+    fn own(&self, upstreams: &BTreeSet<u16>) -> Vec<Finding> {
+        let anywhere = Peer::default();
+        let held = |protocol, port| {
+            self.servers.iter().find_map(|server| {
+                let door = Door { protocol, port };
+                match judge(self.of(server), Direction::Egress, server, &anywhere, door) {
+                    Verdict::Denied(policies) => Some(policies.join(", ")),
+                    Verdict::Passes | Verdict::Depends(_) => None,
+                }
+            })
+        };
+        let mut found = Vec::new();
+        for port in upstreams {
+            if let Some(policies) = held("UDP", i32::from(*port)) {
+                let what = format!(
+                    "NetworkPolicy {policies} keeps the cluster DNS from upstreams at port {port} over UDP"
+                );
+                found.push(Finding::warning(what).advise(format!(
+                    "allow egress to the upstreams' addresses (ipBlock), port {port} over UDP and TCP"
+                )));
+            }
+        }
+        // One before and one behind the Service's address: a rule for either may do.
+        let apis = API.map(|port| held("TCP", port));
+        if let [Some(policies), rest @ ..] = &apis
+            && rest.iter().all(Option::is_some)
+        {
+            let what =
+                format!("NetworkPolicy {policies} keeps the cluster DNS from the API server");
+            found.push(
+                Finding::warning(what).advise(
+                    "allow egress over TCP to the API server's addresses, ports 443 and 6443",
+                ),
+            );
+        }
+        found
+    }
+
     /// The policies that shut a client out of any replica.
     fn shut(&self, client: &Peer, protocol: &str, port: i32) -> Option<Vec<String>> {
         self.servers.iter().find_map(|server| {
@@ -350,147 +415,5 @@ fn count(pods: usize) -> String {
     match pods {
         1 => "1 Pod".to_owned(),
         _ => format!("{pods} Pods"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn client(namespace: &str, name: &str) -> Client {
-        let label = (
-            "kubernetes.io/metadata.name".to_owned(),
-            namespace.to_owned(),
-        );
-        Client {
-            name: name.to_owned(),
-            peer: Peer {
-                namespace: namespace.to_owned(),
-                namespace_labels: [label].into(),
-                labels: [("app".to_owned(), name.to_owned())].into(),
-                ..Peer::default()
-            },
-        }
-    }
-
-    /// The findings of all policies of a cluster with three clients.
-    fn found(policies: &[(&str, &str, Value)], agents: &[&str]) -> Vec<String> {
-        let policy = |(namespace, name, spec): &(&str, &str, Value)| -> NetworkPolicy {
-            let object =
-                json!({ "metadata": { "name": name, "namespace": namespace }, "spec": spec });
-            serde_json::from_value(object).unwrap()
-        };
-        let policies: Vec<NetworkPolicy> = policies.iter().map(policy).collect();
-        let dns = Peer {
-            labels: [("k8s-app".to_owned(), "kube-dns".to_owned())].into(),
-            ips: vec!["10.244.0.5".parse().unwrap()],
-            aliases: vec!["10.96.0.10".parse().unwrap()],
-            ..client("kube-system", "").peer
-        };
-        let setup = Setup {
-            policies: by_namespace(&policies),
-            servers: &[dns],
-            agents: agents.iter().map(|ip| ip.parse().unwrap()).collect(),
-            doors: [("UDP", 53), ("TCP", 53)],
-        };
-        let clients = [
-            client("shop", "web"),
-            client("shop", "db"),
-            client("bank", "vault"),
-        ];
-        let mut found = setup.egress(&clients);
-        found.extend(setup.ingress(&clients));
-        let line = |finding: &Finding| format!("{:?} {}", finding.severity, finding.what);
-        found.iter().map(line).collect()
-    }
-
-    fn egress(rules: Value) -> Value {
-        json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": rules })
-    }
-
-    #[test]
-    fn the_policy_and_who_it_holds_are_named() {
-        let tcp = json!([{ "ports": [{ "port": 53 }] }]);
-        let udp = json!([{ "ports": [{ "port": 53, "protocol": "UDP" }] }]);
-        let service = json!([{ "to": [{ "ipBlock": { "cidr": "10.96.0.10/32" } }] }]);
-        let agent = json!([{ "to": [{ "ipBlock": { "cidr": "169.254.20.10/32" } }] }]);
-        for (policies, agents, want) in [
-            (
-                vec![("shop", "shut", egress(json!([])))],
-                &[][..],
-                vec![
-                    "Error NetworkPolicy shut: 2 Pods of namespace shop (web, db) cannot ask the cluster DNS over UDP and TCP",
-                ],
-            ),
-            (
-                vec![
-                    ("shop", "shut", egress(json!([]))),
-                    ("shop", "open", egress(json!([{}]))),
-                ],
-                &[],
-                vec![],
-            ),
-            (
-                vec![("bank", "no-protocol", egress(tcp))],
-                &[],
-                vec![
-                    "Error NetworkPolicy no-protocol: 1 Pod of namespace bank (vault) cannot ask the cluster DNS over UDP",
-                ],
-            ),
-            (
-                vec![("bank", "udp", egress(udp))],
-                &[],
-                vec![
-                    "Warning NetworkPolicy udp: 1 Pod of namespace bank (vault) cannot ask the cluster DNS over TCP",
-                ],
-            ),
-            (
-                vec![("bank", "ip", egress(service))],
-                &[],
-                vec![
-                    "Warning NetworkPolicy ip: lets 1 Pod of namespace bank (vault) ask the Service's address over UDP and TCP, but not the Pods behind it",
-                ],
-            ),
-            (
-                vec![("bank", "agent", egress(agent.clone()))],
-                &[],
-                vec![
-                    "Error NetworkPolicy agent: 1 Pod of namespace bank (vault) cannot ask the cluster DNS over UDP and TCP",
-                ],
-            ),
-            (
-                vec![("bank", "agent", egress(agent))],
-                &["169.254.20.10"],
-                vec![],
-            ),
-        ] {
-            assert_eq!(found(&policies, agents), want);
-        }
-    }
-
-    #[test]
-    fn a_policy_of_the_cluster_dns_may_shut_clients_out() {
-        let from = |from: Value| {
-            let spec = json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{ "from": from }] });
-            vec![("kube-system", "in", spec)]
-        };
-        assert_eq!(
-            found(&from(json!([])), &["169.254.20.10"]),
-            Vec::<String>::new()
-        );
-        assert_eq!(
-            found(&from(json!([{ "namespaceSelector": {} }])), &[]),
-            Vec::<String>::new()
-        );
-        let shop = json!([{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "shop" } } }]);
-        assert_eq!(
-            found(&from(shop), &["169.254.20.10"]),
-            [
-                "Error NetworkPolicy in of the cluster DNS shuts out 1 Pod over UDP and TCP, in bank",
-                "Warning NetworkPolicy in of the cluster DNS has no rule for the addresses of nodes, which node agents ask from",
-            ]
-        );
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn check(cluster: &Cluster, facts: &Facts, options: &Options) -
     let account = account.unwrap_or("default");
     let Some(reading) = facts.reading() else {
         return vec![Finding::not_checked(
-            "there is no Corefile that says what is needed",
+            "there is no Corefile that can be read",
         )];
     };
     let mut kinds: Vec<Kind> = Vec::new();

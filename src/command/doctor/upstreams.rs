@@ -26,7 +26,7 @@ struct Upstream {
 pub(super) async fn check(facts: &Facts, options: &Options) -> Vec<Finding> {
     let Some(reading) = facts.reading() else {
         return vec![Finding::not_checked(
-            "there is no Corefile to read them from",
+            "there is no Corefile that can be read",
         )];
     };
     let mut own = facts.service_ips();

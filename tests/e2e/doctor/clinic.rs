@@ -26,7 +26,7 @@ const UPSTREAM: &str = "192.0.2.53";
 pub(super) struct Clinic {
     pub(super) plane: ControlPlane,
     pub(super) netns: Netns,
-    upstream: SocketAddr,
+    pub(super) upstream: SocketAddr,
     pub(super) replicas: Vec<Process>,
     pub(super) folder: TempDir,
     _inhabitants: Vec<Inhabitant>,

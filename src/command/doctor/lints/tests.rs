@@ -48,6 +48,15 @@ fn a_good_corefile_is_ok() {
 }
 
 #[test]
+fn an_empty_corefile_is_no_cluster_dns() {
+    let found = found("# nothing\n", &Context::default());
+    assert_eq!(
+        found,
+        ["Error - no server block: every query is answered with the address of who asks"]
+    );
+}
+
+#[test]
 fn each_lint_names_its_line() {
     for (from, to, want) in [
         (
