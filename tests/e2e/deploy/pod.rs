@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use pando_test::{BOUND, Client, ControlPlane, Netns, Process, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{apply, folder, object, render};
 
@@ -51,6 +51,40 @@ async fn port_53_is_open_to_the_pods_user() {
             answered.await.map(|rcode| assert_eq!(rcode, "NOERROR"))
         })
         .expect("asked");
+}
+
+/// What confines the Pods is what Kubernetes itself calls restricted: its admission
+/// lets them into a namespace that takes nothing else.
+#[tokio::test]
+async fn pods_are_restricted() {
+    let Some(plane) = ControlPlane::shared().await else {
+        return;
+    };
+    let label = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": { "name": "restricted", "labels": label },
+    });
+    plane.apply(&namespace.to_string()).await.expect("made");
+    let pods = "/api/v1/namespaces/restricted/pods?dryRun=All";
+    for overlay in ["autoscaler", "beside-autoscaler", "gke"] {
+        let manifest = render(plane, &folder("cluster-dns/overlays").join(overlay)).await;
+        let objects = apply(plane, &manifest, &["--dry-run=server"]).await;
+        let objects = objects.expect("taken");
+        let deployments = objects
+            .iter()
+            .filter(|object| object["kind"] == "Deployment");
+        for deployment in deployments {
+            let mut pod = deployment["spec"]["template"].clone();
+            pod["metadata"]["name"] = "pod".into();
+            let taken = plane.request("POST", pods, &pod).await;
+            taken.unwrap_or_else(|error| panic!("{overlay}: {error:#}: {pod:#}"));
+            pod["spec"]["containers"][0]["securityContext"]["capabilities"] = Value::Null;
+            let refused = plane.request("POST", pods, &pod).await;
+            let refused = format!("{:#}", refused.expect_err("the admission is on"));
+            assert!(refused.contains("unrestricted capabilities"), "{refused}");
+        }
+    }
 }
 
 /// Serves `whoami` on port 53 as the container would, without the capability of
