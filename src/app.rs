@@ -128,8 +128,17 @@ pub async fn run(options: Options, host: Host) -> Result<u8, StartError> {
 ///
 /// What is wrong with it.
 pub fn check(options: &Options) -> Result<String, StartError> {
-    let text = Loader::new(options).load()?;
+    let text = load(options)?;
     Ok(Draft::parse(&text, &options.port, &SystemHost::default())?.describe()?)
+}
+
+/// Reads the Corefile that the command line names.
+///
+/// # Errors
+///
+/// Where it cannot be read.
+pub fn load(options: &Options) -> Result<Text, StartError> {
+    Ok(Loader::new(options).load()?)
 }
 
 /// As many descriptors as the system lets us have: every TCP connection is one.

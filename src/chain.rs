@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use crate::clock::Tick;
-use crate::denial::Denial;
+use crate::denial::{Denial, Why};
 use crate::metrics::server::BlockSeries;
 use crate::status::Status;
 use crate::wire::{Ede, Name, NameBuf, Rcode, Reply, Request, Stored};
@@ -107,6 +107,13 @@ pub trait Plugin: Send + Sync + 'static {
     /// (`console`). Never called on a worker.
     fn status(&self) -> Status {
         Status::default()
+    }
+
+    /// Why it answers a query as it does, where it knows more than the answer
+    /// shows. Asked behind its turn, and never on the way of a query: by what
+    /// explains answers to people.
+    fn why(&self, _exchange: &Exchange) -> Option<Why> {
+        None
     }
 
     /// What it knows about a query before the chain runs, for `log`, `view`

@@ -60,6 +60,24 @@ impl Text {
     }
 }
 
+/// Directives that have no part in what is answered to a query for records.
+const BESIDE: [&str; 14] = [
+    "reload",
+    "ready",
+    "health",
+    "pprof",
+    "prometheus",
+    "errors",
+    "log",
+    "dnstap",
+    "trace",
+    "transfer",
+    "loop",
+    "sign",
+    "console",
+    "probe",
+];
+
 /// What a Corefile says.
 #[derive(Debug)]
 pub struct Draft {
@@ -72,6 +90,7 @@ pub struct Draft {
 struct BlockDraft {
     block: Block,
     bind: Option<Directive>,
+    kubernetes: Option<Directive>,
     /// By place in [`ORDER`].
     specs: Vec<Option<Box<dyn Spec>>>,
 }
@@ -128,6 +147,7 @@ impl Draft {
                 ..Block::new(keys)
             },
             bind: None,
+            kubernetes: None,
             specs: Vec::with_capacity(ORDER.len()),
         });
         let mut draft = Self {
@@ -150,17 +170,49 @@ impl Draft {
         Self { settings, ..self }
     }
 
+    /// Leaves out the directives that have no part in what is answered: they
+    /// listen, log, or speak on their own.
+    #[must_use]
+    pub fn only_answers(mut self) -> Self {
+        for block in &mut self.blocks {
+            let words = ORDER.iter().zip(&mut block.specs);
+            let beside = words.filter(|((name, _), _)| BESIDE.contains(name));
+            beside.for_each(|(_, spec)| *spec = None);
+        }
+        self
+    }
+
+    /// The first `kubernetes`, and the block that it stands in.
+    pub fn kubernetes(&self) -> Option<(&Directive, &Block)> {
+        let mut blocks = self.blocks.iter();
+        blocks.find_map(|draft| Some((draft.kubernetes.as_ref()?, &draft.block)))
+    }
+
     /// Makes it real: files, watches, HTTP endpoints, but no socket of DNS.
     ///
     /// # Errors
     ///
     /// Whatever cannot be had, and zones that are served twice.
     pub fn build(self, control: &Handle, kept: Kept) -> Result<Configuration, ConfigurationError> {
+        self.build_with(control, kept, |_, plugin| plugin)
+    }
+
+    /// The same, with each stage of each block's chain as `wrap` returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Draft::build`].
+    pub fn build_with(
+        self,
+        control: &Handle,
+        kept: Kept,
+        wrap: impl FnMut(&Block, Arc<dyn Plugin>) -> Arc<dyn Plugin>,
+    ) -> Result<Configuration, ConfigurationError> {
         let mut work = Work::new(self, kept);
         for (index, (name, _)) in ORDER.iter().enumerate() {
             work.directive(index, name, control)?;
         }
-        work.finish()
+        work.finish(wrap)
     }
 
     /// What each block would do, for people.
@@ -240,8 +292,10 @@ impl BlockDraft {
         let spec = (definition.parse)(directive, &self.block);
         self.specs
             .push(Some(spec.map_err(|error| error.in_plugin(name))?));
-        if name == "bind" {
-            self.bind = Some(directive.clone());
+        match name {
+            "bind" => self.bind = Some(directive.clone()),
+            "kubernetes" => self.kubernetes = Some(directive.clone()),
+            _ => {}
         }
         Ok(())
     }
@@ -313,7 +367,10 @@ impl Work {
         Ok(())
     }
 
-    fn finish(self) -> Result<Configuration, ConfigurationError> {
+    fn finish(
+        self,
+        mut wrap: impl FnMut(&Block, Arc<dyn Plugin>) -> Arc<dyn Plugin>,
+    ) -> Result<Configuration, ConfigurationError> {
         let mut overlap = Overlap::default();
         let mut order = Vec::new();
         let mut listeners: HashMap<ListenAddress, Vec<server::Block>> = HashMap::new();
@@ -337,7 +394,8 @@ impl Work {
             };
             part.assembled.into_iter().for_each(|hook| hook(&assembled));
             let view = assembled.view.to_owned();
-            let chain: Chain = part.chain.into();
+            let chain = part.chain.into_iter();
+            let chain: Chain = chain.map(|plugin| wrap(&draft.block, plugin)).collect();
             blocks.push(Outline {
                 zones: draft
                     .block

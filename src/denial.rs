@@ -1,4 +1,4 @@
-//! Why a name is denied.
+//! Why a name is denied, and why an answer is what it is.
 
 use std::fmt;
 
@@ -76,6 +76,15 @@ impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Why an answer is what it is, in words.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Why {
+    /// What decided it: "namespace `com` does not exist".
+    pub text: String,
+    /// Names that exist and were perhaps meant, with their trailing dots.
+    pub near: Vec<String>,
 }
 
 /// Whether a label in lower case looks like the last one of a name of the

@@ -28,6 +28,7 @@ pub use cache::dump::{dump_caches, warm_caches};
 pub use forward::{
     Destination, destination as forward_destination, upstreams as forward_upstreams,
 };
+pub use unasked::UNASKED;
 
 mod acl;
 mod autopath;
@@ -56,6 +57,7 @@ mod template;
 #[cfg(test)]
 mod testing;
 mod transfer;
+mod unasked;
 mod whoami;
 mod zone;
 
@@ -208,9 +210,28 @@ pub struct Settings {
     pub reload: Option<Duration>,
     /// Whether `cache` cuts beneath what is denied where it does not say.
     pub cut: bool,
+    /// What is different where the configuration is only asked what it would
+    /// answer.
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// A configuration that serves nobody: it keeps no files, and may have its
+/// cluster from elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Rehearsal {
+    /// In the place of the API servers and manifests that the Corefile names.
+    pub cluster: Option<kubernetes::store::Source>,
+    /// Whether upstreams and primaries are left alone; see [`UNASKED`].
+    pub offline: bool,
 }
 
 impl Settings {
+    /// Whether other servers are left alone.
+    pub fn is_offline(&self) -> bool {
+        let rehearsal = self.rehearsal.as_ref();
+        rehearsal.is_some_and(|rehearsal| rehearsal.offline)
+    }
+
     /// A file name of the Corefile as one to open.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         // An absolute path replaces the root, as in CoreDNS.

@@ -1,26 +1,36 @@
 //! `pando explain NAME`: what a client's resolver does with a name, query by query.
 //!
 //! The search list is walked as the client's C library walks it. Each query is
-//! asked of a running server. What a client is told is found by [`resolver`],
-//! the order of names by [`walk`], and what came back is a [`report`].
+//! asked of a running server, or of a Corefile that is built in this process
+//! ([`evaluate`]) with every plugin watched ([`trace`]), or of both. What a
+//! client is told is found by [`resolver`], the order of names by [`walk`], and
+//! what came back is a [`report`].
 
 mod advice;
 mod answer;
+mod cluster;
+mod evaluate;
 mod report;
 mod resolver;
 mod text;
+mod trace;
 mod walk;
 
 use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use self::answer::Answer;
+use self::cluster::ClusterError;
+use self::evaluate::{EvaluateError, Evaluator, How, Text};
 use self::report::{Asked, Query, Report, Step};
 use self::resolver::{Resolver, Whose};
 use self::walk::{Candidate, Libc, Verdict, Written};
 use crate::ask::{self, Transport, UDP_SIZE};
+use crate::plugin::Rehearsal;
+use crate::plugin::kubernetes::client::Access;
+use crate::plugin::kubernetes::store::Source;
 use crate::presentation::record;
 use crate::wire::{NameBuf, Request, rtype};
 
@@ -32,19 +42,40 @@ pub struct Options {
     /// The record type; without it A and AAAA, as getaddrinfo(3) asks
     #[arg(long = "type", short = 't', value_name = "TYPE", value_parser = qtype)]
     qtype: Option<u16>,
-    /// Resolve as a Pod that has the cluster's usual search list (ClusterFirst) in this namespace does
-    #[arg(long, value_name = "NAMESPACE", conflicts_with = "resolv_conf")]
+    /// Resolve as this Pod does, or as any Pod of this namespace with the usual dnsPolicy ClusterFirst
+    #[arg(long, value_name = "NAMESPACE[/POD]", conflicts_with_all = ["resolv_conf", "client"])]
     from: Option<Whose>,
+    /// The client's address, for what the Corefile makes depend on it: acl, autopath
+    #[arg(long, value_name = "IP", requires = "conf")]
+    client: Option<IpAddr>,
     /// Resolve by this file instead of /etc/resolv.conf
     #[arg(long, value_name = "FILE")]
     resolv_conf: Option<PathBuf>,
     /// The C library of the client: its rules for the search list
     #[arg(long, value_enum, default_value_t)]
     libc: Libc,
-    /// The cluster's DNS domain, for the search list of --from
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
-    cluster_domain: String,
-    /// Ask this server, by default the first nameserver of the resolv.conf; the port is 53 unless given
+    /// The cluster's DNS domain, for the search list of --from; by default that of the Corefile, or cluster.local
+    #[arg(long, value_name = "DOMAIN")]
+    cluster_domain: Option<String>,
+    /// Say what a server with this Corefile would answer, and which plugin
+    #[arg(long, value_name = "FILE")]
+    conf: Option<String>,
+    /// The listener of the Corefile that the client asks, such as :53
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "conf")]
+    listener: Option<String>,
+    /// Take the cluster's objects from these files or folders instead of an API server; may be repeated
+    #[arg(long, value_name = "PATH", conflicts_with = "kubeconfig")]
+    manifests: Vec<PathBuf>,
+    /// Take the cluster's objects from the API server of this kubeconfig
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig
+    #[arg(long, requires = "kubeconfig")]
+    context: Option<String>,
+    /// Ask no upstreams for what the Corefile forwards
+    #[arg(long, requires = "conf")]
+    offline: bool,
+    /// Ask this server, too if there is a Corefile; by default the first nameserver of the resolv.conf. The port is 53 unless given
     #[arg(long, value_name = "ADDRESS", value_parser = server)]
     server: Option<SocketAddr>,
     /// How long to wait for an answer
@@ -90,32 +121,79 @@ pub enum ExplainError {
     /// Nobody to ask.
     #[error("{0} names no server: say which one with --server ADDRESS")]
     NoServer(String),
+    /// Flags that nothing uses.
+    #[error("--manifests and --kubeconfig are for -conf FILE or --from NAMESPACE/POD")]
+    Unused,
+    /// The Corefile cannot be asked.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// The Pod cannot be looked up.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A Pod that has its resolv.conf from its node.
+    #[error("{0}, which leaves its resolv.conf to the node: give that file with --resolv-conf")]
+    NodesOwn(String),
     /// The finding has no form in JSON.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 /// Explains, on standard output: 0 where the name resolves, 1 where it does
-/// not, 2 where that was not found out.
+/// not or server and Corefile differ, 2 where that was not found out.
 ///
 /// # Errors
 ///
 /// What was given makes no sense, or cannot be read.
 pub async fn run(options: &Options) -> Result<u8, ExplainError> {
+    // What asks upstreams runs on a worker, which is a thread of its own.
+    let local = tokio::task::LocalSet::new();
+    local.run_until(explain(options)).await
+}
+
+async fn explain(options: &Options) -> Result<u8, ExplainError> {
+    let whole = options.from.as_ref().is_some_and(Whose::is_one_pod);
+    if options.source().is_some() && options.conf.is_none() && !whole {
+        return Err(ExplainError::Unused);
+    }
     let (written, types) = question(options)?;
-    let resolver = Resolver::find(options)?;
+    let text = options.conf.as_deref().map(Text::load).transpose()?;
+    let resolver = Resolver::find(options, text.as_ref()).await?;
     let types = match types {
         Some(types) => types,
         None if resolver.conf.no_aaaa => vec![rtype::A],
         None => vec![rtype::A, rtype::AAAA],
     };
     let first = resolver.conf.nameservers.first();
-    let server = options.server.or_else(|| Some((*first?, DNS_PORT).into()));
-    let server = server.ok_or_else(|| ExplainError::NoServer(resolver.source.clone()))?;
+    let bound = Duration::from_secs(options.timeout);
+    let evaluator = match text {
+        Some(text) => {
+            let how = How {
+                rehearsal: Rehearsal {
+                    cluster: options.source(),
+                    offline: options.offline,
+                },
+                client: options.client.or(resolver.address).unwrap_or(HERE),
+                listener: options.listener.as_deref(),
+                nameserver: first.copied(),
+                bound,
+            };
+            Some(Evaluator::new(text, how).await?)
+        }
+        None => None,
+    };
+    let server = match (options.server, &evaluator) {
+        (Some(server), _) => Some(server),
+        (None, Some(_)) => None,
+        (None, None) => {
+            let first = first.ok_or_else(|| ExplainError::NoServer(resolver.source.clone()))?;
+            Some((*first, DNS_PORT).into())
+        }
+    };
     let asking = Asking {
         types: &types,
+        evaluator: evaluator.as_ref(),
         server,
-        bound: Duration::from_secs(options.timeout),
+        bound,
     };
     let mut steps: Vec<Step> = Vec::new();
     for candidate in walk::candidates(&written, &resolver.conf, options.libc) {
@@ -127,7 +205,8 @@ pub async fn run(options: &Options) -> Result<u8, ExplainError> {
         }
     }
     let mut report = Report::new(options, &resolver, steps);
-    report.server = Some(server.to_string());
+    report.server = server.map(|server| server.to_string());
+    report.corefile = evaluator.map(|evaluator| evaluator.corefile);
     report.advice = advice::advice(&report, &written, &resolver.conf, options.libc);
     let text = match options.output {
         Output::Text => text::text(&report),
@@ -136,6 +215,7 @@ pub async fn run(options: &Options) -> Result<u8, ExplainError> {
     // Whoever has closed the pipe has read enough.
     let _ = io::stdout().write_all(text.as_bytes());
     Ok(match report.resolves {
+        Some(true) if report.differs => 1,
         Some(true) => 0,
         Some(false) => 1,
         None => super::UNABLE,
@@ -143,6 +223,20 @@ pub async fn run(options: &Options) -> Result<u8, ExplainError> {
 }
 
 const DNS_PORT: u16 = 53;
+/// Who asks where nobody is named.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl Options {
+    /// Where the cluster's objects come from, whatever a Corefile says.
+    fn source(&self) -> Option<Source> {
+        if !self.manifests.is_empty() {
+            return Some(Source::Manifests(self.manifests.clone()));
+        }
+        let path = self.kubeconfig.clone()?;
+        let context = self.context.clone();
+        Some(Source::Api(Access::Kubeconfig { path, context }))
+    }
+}
 
 /// The name, and the types where they do not depend on the resolver.
 fn question(options: &Options) -> Result<(Written, Option<Vec<u16>>), ExplainError> {
@@ -177,7 +271,8 @@ fn reverse(address: IpAddr) -> String {
 /// Who is asked, and for what.
 struct Asking<'a> {
     types: &'a [u16],
-    server: SocketAddr,
+    evaluator: Option<&'a Evaluator>,
+    server: Option<SocketAddr>,
     bound: Duration,
 }
 
@@ -185,12 +280,15 @@ impl Asking<'_> {
     async fn step(&self, candidate: Candidate) -> Step {
         let mut queries = Vec::new();
         for qtype in self.types {
-            queries.push(Query {
-                rtype: rtype::display(*qtype).to_string(),
-                evaluated: None,
-                asked: Some(self.ask(&candidate.name, *qtype).await),
-                differs: false,
-            });
+            let evaluated = match self.evaluator {
+                Some(evaluator) => Some(evaluator.ask(&candidate.name, *qtype).await),
+                None => None,
+            };
+            let asked = match self.server {
+                Some(server) => Some(self.ask(server, &candidate.name, *qtype).await),
+                None => None,
+            };
+            queries.push(Query::new(*qtype, evaluated, asked));
         }
         Step {
             name: candidate.name.to_string(),
@@ -200,9 +298,9 @@ impl Asking<'_> {
         }
     }
 
-    async fn ask(&self, name: &NameBuf, qtype: u16) -> Asked {
+    async fn ask(&self, server: SocketAddr, name: &NameBuf, qtype: u16) -> Asked {
         let query = ask::query(name.name(), qtype, Some(UDP_SIZE));
-        let answer = match ask::ask(self.server, &query, Transport::Either, self.bound).await {
+        let answer = match ask::ask(server, &query, Transport::Either, self.bound).await {
             Ok(answer) => answer,
             Err(error) => return Asked::Error(error.to_string()),
         };

@@ -53,7 +53,10 @@ impl ResolvConf {
             };
             let mut words = rest.split_ascii_whitespace();
             match keyword {
-                "nameserver" => words.next().into_iter().for_each(|word| conf.server(word)),
+                "nameserver" => words
+                    .next()
+                    .into_iter()
+                    .for_each(|word| conf.add_nameserver(word)),
                 "domain" => conf.set_search(words.take(1)),
                 "search" => conf.set_search(words),
                 "options" => words.for_each(|word| conf.option(word)),
@@ -63,7 +66,8 @@ impl ResolvConf {
         conf
     }
 
-    fn server(&mut self, word: &str) {
+    /// Adds a server, unless there are as many as are read.
+    pub(in crate::command) fn add_nameserver(&mut self, word: &str) {
         // The interface of a link-local address stands behind a percent sign.
         let address = word.split_once('%').map_or(word, |(address, _)| address);
         match address.parse() {

@@ -44,6 +44,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::unasked::Unasked;
 use super::{BuildError, Builder, Definition, Spec};
 use crate::chain::{Exchange, Failure, Next, Plugin, Proto, Served, Serving};
 use crate::status::{Status, UpstreamStatus};
@@ -66,6 +67,12 @@ impl Spec for ForwardSpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
         upstream::register_metrics();
         for stanza in self.0 {
+            if builder.settings.is_offline() {
+                let scope = Scope::of(&stanza);
+                let takes = move |name: Name<'_>| scope.takes(name);
+                builder.push(Arc::new(Unasked::new(DEFINITION.name, takes)));
+                continue;
+            }
             builder.push(Arc::new(Forward::new(stanza)?));
         }
         Ok(())
@@ -107,11 +114,31 @@ pub fn upstreams(to: &str) -> Result<Vec<SocketAddr>, String> {
 
 /// One `forward`.
 struct Forward {
-    from: NameBuf,
-    except: Vec<NameBuf>,
+    scope: Scope,
     next_rcodes: Vec<u16>,
     next_on_nodata: bool,
     group: Arc<Group>,
+}
+
+/// The names that a `forward` is for.
+struct Scope {
+    from: NameBuf,
+    except: Vec<NameBuf>,
+}
+
+impl Scope {
+    fn of(stanza: &Stanza) -> Self {
+        Self {
+            from: stanza.from.clone(),
+            except: stanza.except.clone(),
+        }
+    }
+
+    fn takes(&self, name: Name<'_>) -> bool {
+        name.is_under(self.from.name())
+            && (name.eq_ignore_case(self.from.name())
+                || !self.except.iter().any(|zone| name.is_under(zone.name())))
+    }
 }
 
 impl Forward {
@@ -121,18 +148,11 @@ impl Forward {
         }
         let upstreams = to::expand(&stanza.to, &stanza.resolvers).map_err(BuildError::new)?;
         Ok(Self {
-            from: stanza.from,
-            except: stanza.except,
+            scope: Scope::of(&stanza),
             next_rcodes: stanza.next_rcodes,
             next_on_nodata: stanza.next_on_nodata,
             group: Arc::new(Group::new(stanza.options, upstreams)),
         })
-    }
-
-    fn takes(&self, name: Name<'_>) -> bool {
-        name.is_under(self.from.name())
-            && (name.eq_ignore_case(self.from.name())
-                || !self.except.iter().any(|zone| name.is_under(zone.name())))
     }
 
     /// Whether the plugin behind this one is to try its luck.
@@ -174,7 +194,7 @@ impl Plugin for Forward {
     }
 
     fn serve<'a>(&'a self, exchange: &'a mut Exchange, next: Next<'a>) -> Serving<'a> {
-        if !self.takes(exchange.request.name()) {
+        if !self.scope.takes(exchange.request.name()) {
             return next.serve(exchange);
         }
         Box::pin(self.ask(exchange, next))
@@ -188,7 +208,7 @@ impl Plugin for Forward {
                     health,
                     to: to.to_owned(),
                     plugin: DEFINITION.name,
-                    zone: self.from.to_string(),
+                    zone: self.scope.from.to_string(),
                 })
                 .collect(),
             ..Status::default()

@@ -66,10 +66,11 @@ use self::spec::Options;
 use self::versions::Copies;
 use self::view::View;
 use self::xfr::Transfer;
-use super::{Block, Definition, Parsed, Spec};
+use super::{Block, Definition, Parsed, Settings, Spec};
 use crate::chain::{
     self, AutoPather, Directory, Exchange, Next, Plugin, Served, Serving, Transferer,
 };
+use crate::denial::Why;
 use crate::response::Source;
 use crate::status::Status;
 use crate::wire::{Ede, Name, NameBuf, Rcode, Record, Request, Section, flags};
@@ -108,6 +109,7 @@ mod table;
 mod versions;
 mod view;
 mod watch;
+mod why;
 mod writer;
 mod xfr;
 
@@ -138,6 +140,30 @@ pub fn watched(
 ) -> Result<Option<Vec<model::Kind>>, corefile::Error> {
     let options = spec::parse(directive, block)?;
     Ok((options.source == spec::Source::default()).then(|| start::kinds(&options)))
+}
+
+pub(crate) use manifests::objects;
+
+/// Where a directive has its cluster from.
+///
+/// # Errors
+///
+/// What is wrong with the directive, or why there is no way to the cluster.
+pub(crate) fn cluster(
+    directive: &corefile::Directive,
+    block: &Block,
+) -> Result<store::Source, String> {
+    let options = spec::parse(directive, block).map_err(|error| error.to_string())?;
+    let source = start::source(&options, &Settings::default(), |name| {
+        std::env::var(name).ok()
+    });
+    source.map_err(|error| error.to_string())
+}
+
+/// The zone that the names of a directive's cluster lie in.
+pub(crate) fn zone(directive: &corefile::Directive, block: &Block) -> Option<NameBuf> {
+    let options = spec::parse(directive, block).ok()?;
+    Some(options.primary)
 }
 
 /// The plugin.
@@ -380,6 +406,12 @@ impl Plugin for Kubernetes {
 
     fn status(&self) -> Status {
         status::of(self)
+    }
+
+    fn why(&self, exchange: &Exchange) -> Option<Why> {
+        let name = exchange.request.name();
+        let (zone, cut) = self.zone_of(name)?;
+        Some(why::why(self, zone, name, cut, exchange.request.qtype()))
     }
 
     fn metadata(&self, exchange: &Exchange, label: &str) -> Option<String> {

@@ -63,6 +63,7 @@ use tokio::sync::watch;
 
 use self::keeper::{Keeper, Role};
 use self::members::Catalogs;
+use super::unasked::Unasked;
 use super::zone::{Lookup, Outcome};
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
 use crate::chain::{self, Exchange, Next, Plugin, Served, Serving, Transferer};
@@ -126,6 +127,12 @@ struct Followed {
 
 impl Spec for SecondarySpec {
     fn build(self: Box<Self>, builder: &mut Builder<'_>) -> Result<(), BuildError> {
+        if builder.settings.is_offline() {
+            let zones: Vec<_> = self.zones.iter().map(|zone| zone.zone.clone()).collect();
+            let takes = move |name: Name<'_>| zones.iter().any(|it| name.is_under(it.name()));
+            builder.push(Arc::new(Unasked::new(DEFINITION.name, takes)));
+            return Ok(());
+        }
         let mut keepers = Vec::new();
         let catalogs = self.catalogs(builder)?;
         for source in &self.zones {

@@ -21,6 +21,7 @@ pub struct Direct {
     job: Cell<Option<Box<Job>>>,
     /// The address that counts as asked.
     asked: SocketAddr,
+    proto: Proto,
 }
 
 impl Direct {
@@ -34,10 +35,17 @@ impl Direct {
             desk: Desk::new(usize::MAX),
             job: Cell::default(),
             asked: (ip, address.port).into(),
+            proto: Proto::Udp,
         })
     }
 
-    /// Answers a datagram as it is answered over UDP. `reply` holds the
+    /// The same for messages that came in another way.
+    #[must_use]
+    pub fn over(self, proto: Proto) -> Self {
+        Self { proto, ..self }
+    }
+
+    /// Answers a message as it is answered over the network. `reply` holds the
     /// answer's octets then, and none where the client is to get no answer.
     ///
     /// It is ready when polled first, unless a plugin waits; where one asks
@@ -45,7 +53,7 @@ impl Direct {
     pub async fn answer(&self, client: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
         reply.clear();
         let idle = self.job.take();
-        let mut job = idle.unwrap_or_else(|| self.desk.job(&self.local, Proto::Udp));
+        let mut job = idle.unwrap_or_else(|| self.desk.job(&self.local, self.proto));
         if let Err(reject) = job.exchange.request.parse(datagram) {
             self.job.set(Some(job));
             reply.extend(reject.answer(datagram).into_iter().flatten());

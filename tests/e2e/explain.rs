@@ -1,5 +1,8 @@
 //! `pando explain`: what a client's resolver does with a name.
 
+#[path = "explain/corefile.rs"]
+mod corefile;
+
 use std::path::Path;
 
 use pando_test::{Reply, Rule, Server, Upstream};
@@ -65,7 +68,7 @@ async fn a_walk_shows_each_query_and_what_it_costs() {
        AAAA  fd00:10:96::80 (TTL 5), authoritative, N ms
 
     Resolves to 10.96.0.80, fd00:10:96::80 with 2 queries.
-    Note: the search domains of the node's own resolv.conf, which the kubelet appends to a Pod's, are not known here: --resolv-conf takes a Pod's whole file.
+    Note: the kubelet appends the search domains of the node's own resolv.conf, which are not known here; --resolv-conf takes a Pod's whole file.
     "#);
     let ran = explain(&server, &["www.test", "--from", "shop"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
@@ -92,7 +95,7 @@ async fn a_walk_shows_each_query_and_what_it_costs() {
 
     Resolves to 192.0.2.1 with 8 queries, 6 of them in vain.
     Advice: write `www.test.`, with the dot at its end: 2 queries instead of 8.
-    Note: the search domains of the node's own resolv.conf, which the kubelet appends to a Pod's, are not known here: --resolv-conf takes a Pod's whole file.
+    Note: the kubelet appends the search domains of the node's own resolv.conf, which are not known here; --resolv-conf takes a Pod's whole file.
     "#);
 }
 
@@ -115,7 +118,7 @@ async fn what_does_not_resolve_is_an_exit_code() {
        AAAA  NXDOMAIN, says the zone cluster.local., authoritative, N ms
 
     Does not resolve: 2 queries.
-    Note: the search domains of the node's own resolv.conf, which the kubelet appends to a Pod's, are not known here: --resolv-conf takes a Pod's whole file.
+    Note: the kubelet appends the search domains of the node's own resolv.conf, which are not known here; --resolv-conf takes a Pod's whole file.
     "#);
     let ran = explain(&server, &["10.96.0.80", "-o", "json"]).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -141,7 +144,7 @@ async fn wrong_use_is_told_and_exits_2() {
         ),
         (
             &["explain", "web", "--from", "Shop"],
-            "a namespace is a DNS label",
+            "NAMESPACE or NAMESPACE/POD",
         ),
         (
             &["explain", "web", "--from", "shop"],

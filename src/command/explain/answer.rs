@@ -125,6 +125,22 @@ impl Answer {
         let wanted = self.records.iter().filter(move |rr| rr.rtype == rtype);
         wanted.map(|rr| &*rr.data)
     }
+
+    /// Whether another server said the same, whatever the TTLs and the order.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        let sorted = |answer: &Self| {
+            let records = answer.records.iter();
+            let mut all: Vec<_> = records
+                .map(|rr| {
+                    let name = rr.name.to_ascii_lowercase();
+                    (name, rr.rtype.clone(), rr.data.to_ascii_lowercase())
+                })
+                .collect();
+            all.sort();
+            all
+        };
+        self.code == other.code && sorted(self) == sorted(other)
+    }
 }
 
 impl Rr {
@@ -313,6 +329,21 @@ mod tests {
         assert_eq!(answer.milliseconds, 1.5);
         let text = "old\\u{1b}[2J".to_owned();
         assert_eq!(answer.ede, [Ede { code: 3, text }]);
+    }
+
+    #[test]
+    fn answers_agree_whatever_their_order() {
+        let with = |addresses: &[[u8; 4]]| {
+            read(&message(|reply| {
+                let addresses: Vec<Ipv4Addr> = addresses.iter().map(|a| (*a).into()).collect();
+                reply.push_a(5, &addresses);
+            }))
+            .unwrap()
+        };
+        let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        assert!(with(&[a, b]).agrees(&with(&[b, a])));
+        assert!(!with(&[a, b]).agrees(&with(&[a])));
+        assert!(!with(&[]).agrees(&read(&message(|r| r.set_rcode(Rcode::NXDOMAIN))).unwrap()));
     }
 
     #[test]

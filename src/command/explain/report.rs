@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::answer::Answer;
 use super::walk::{Candidate, Verdict};
+use crate::wire::rtype;
 
 /// The whole finding.
 #[derive(Clone, Debug, Serialize)]
@@ -120,6 +121,10 @@ pub(super) struct Evaluated {
     /// Why it answers so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) why: Option<String>,
+    /// Why the name does not exist, as the label `cause` of
+    /// `pando_nxdomain_total` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cause: Option<&'static str>,
     /// Names that exist and may have been meant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) near: Vec<String>,
@@ -176,6 +181,24 @@ impl Evaluated {
 }
 
 impl Query {
+    pub(super) fn new(qtype: u16, evaluated: Option<Evaluated>, asked: Option<Asked>) -> Self {
+        let differs = match (&evaluated, &asked) {
+            (Some(evaluated), Some(asked)) if !evaluated.not_asked => {
+                match (&evaluated.answer, asked.answer()) {
+                    (Some(ours), Some(theirs)) => !ours.agrees(theirs),
+                    (ours, theirs) => ours.is_some() || theirs.is_some(),
+                }
+            }
+            _ => false,
+        };
+        Self {
+            rtype: rtype::display(qtype).to_string(),
+            evaluated,
+            asked,
+            differs,
+        }
+    }
+
     /// The answer that counts: the server's, where one was asked.
     pub(super) fn answer(&self) -> Option<&Answer> {
         match (&self.asked, &self.evaluated) {

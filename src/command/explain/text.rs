@@ -36,9 +36,10 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     if let Some(server) = &report.server {
         writeln!(out, "  server {server}")?;
     }
+    let mut block = None;
     for (number, step) in (1..).zip(&report.steps) {
         writeln!(out)?;
-        write_step(out, number, step, report)?;
+        write_step(out, number, step, report, &mut block)?;
     }
     writeln!(out)?;
     write_end(out, report)?;
@@ -46,7 +47,13 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     write_list(out, "Note", &report.notes)
 }
 
-fn write_step(out: &mut String, number: usize, step: &Step, report: &Report) -> fmt::Result {
+fn write_step<'r>(
+    out: &mut String,
+    number: usize,
+    step: &'r Step,
+    report: &Report,
+    block: &mut Option<&'r str>,
+) -> fmt::Result {
     let made = match &step.domain {
         Some(domain) => format!("search {domain}"),
         None => "as written".to_owned(),
@@ -56,6 +63,12 @@ fn write_step(out: &mut String, number: usize, step: &Step, report: &Report) -> 
     let mut before: Option<&Query> = None;
     for query in &step.queries {
         if let Some(evaluated) = &query.evaluated {
+            // Named once for all that follows.
+            let this = evaluated.block.as_deref();
+            if let Some(this) = this.filter(|_| this != *block) {
+                writeln!(out, "   block {this}")?;
+            }
+            *block = this;
             write!(out, "   {:<5} {}", query.rtype, outcome(evaluated))?;
             let known = before.and_then(|query| query.evaluated.as_ref());
             write_why(out, evaluated, known)?;
@@ -81,25 +94,30 @@ fn outcome(evaluated: &Evaluated) -> String {
 
 /// Who answered and why. What stands on the line above is not said again.
 fn write_why(out: &mut String, this: &Evaluated, above: Option<&Evaluated>) -> fmt::Result {
-    let why = this.why.as_deref().filter(|why| {
-        above.is_none_or(|above| above.why.as_deref() != Some(why) || above.plugin != this.plugin)
-    });
-    let why = why.map_or(String::new(), |why| format!(": {why}"));
-    match (&this.plugin, &this.block) {
-        (Some(plugin), Some(block)) if above.is_none_or(|above| above.block != this.block) => {
-            writeln!(out, "  [{plugin}, block {block}]{why}")
-        }
-        (Some(plugin), _) => writeln!(out, "  [{plugin}]{why}"),
-        (None, Some(block)) => writeln!(out, "  [block {block}]{why}"),
-        (None, None) => writeln!(out, "{why}"),
+    let same = |above: &Evaluated| above.why == this.why && above.plugin == this.plugin;
+    let why = match &this.why {
+        Some(_) if above.is_some_and(same) => None,
+        why => why.as_deref(),
+    };
+    match (this.plugin, why) {
+        (Some(plugin), Some(why)) => writeln!(out, "  {plugin}: {why}"),
+        (Some(plugin), None) => writeln!(out, "  {plugin}"),
+        (None, Some(why)) => writeln!(out, "  {why}"),
+        (None, None) => writeln!(out),
     }?;
-    for visit in this.visits.iter().filter(|visit| visit.depth > 0) {
-        // Of a chain within a lookup the one at its end answers.
-        if let Some(why) = &visit.why {
+    // Of the plugins that a lookup of the server's own comes to, the last one answers.
+    for (place, visit) in this.visits.iter().enumerate() {
+        let behind = this.visits.get(place + 1);
+        let last = behind.is_none_or(|behind| behind.depth != visit.depth);
+        if visit.depth > 0 && last {
+            let why = visit.why.as_ref().map(|why| format!(": {why}"));
             writeln!(
                 out,
-                "         asks itself for {} {}: [{}] {why}",
-                visit.name, visit.rtype, visit.plugin
+                "         asks itself for {} {}  {}{}",
+                visit.name,
+                visit.rtype,
+                visit.plugin,
+                why.unwrap_or_default()
             )?;
         }
     }
@@ -189,7 +207,8 @@ fn some(answers: &[String]) -> String {
 
 fn write_list(out: &mut String, title: &str, lines: &[String]) -> fmt::Result {
     for line in lines {
-        writeln!(out, "{title}: {line}.")?;
+        let end = if line.ends_with('?') { "" } else { "." };
+        writeln!(out, "{title}: {line}{end}")?;
     }
     Ok(())
 }

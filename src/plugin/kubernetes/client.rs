@@ -189,6 +189,17 @@ impl Access {
         }
     }
 
+    /// A client for requests now and then.
+    ///
+    /// # Errors
+    ///
+    /// What can be found wrong before the first request.
+    pub async fn client(&self) -> Result<kube::Client, AccessError> {
+        self.check()?;
+        let config = self.load().await?;
+        Ok(connect(&config).map_err(Box::new)?)
+    }
+
     fn url(&self) -> Result<hyper::Uri, AccessError> {
         let url = match self {
             Self::InCluster { host, port, .. } if host.contains(':') => {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::model::Kind;
 use super::selector::Selector;
@@ -82,42 +82,12 @@ impl Manifests {
         }
     }
 
-    /// The files behind the paths: a folder stands for the YAML and JSON
-    /// files in it, in the order of their names.
     fn files(&self) -> Result<Vec<PathBuf>, ManifestsError> {
-        let mut files = Vec::new();
-        for path in &self.paths {
-            let wrap = |source| ManifestsError {
-                path: path.clone(),
-                source,
-            };
-            if !fs::metadata(path).map_err(wrap)?.is_dir() {
-                files.push(path.clone());
-                continue;
-            }
-            let mut inside = Vec::new();
-            for entry in fs::read_dir(path).map_err(wrap)? {
-                let file = entry.map_err(wrap)?.path();
-                let extension = file.extension().and_then(|e| e.to_str());
-                if matches!(extension, Some("yaml" | "yml" | "json")) {
-                    inside.push(file);
-                }
-            }
-            inside.sort();
-            files.append(&mut inside);
-        }
-        Ok(files)
+        files(&self.paths)
     }
 
     fn load(&self, files: &[PathBuf], shared: &Shared) -> Result<(), ManifestsError> {
-        let mut texts = Vec::new();
-        for path in files {
-            let wrap = |source| ManifestsError {
-                path: path.clone(),
-                source,
-            };
-            texts.push((path, fs::read_to_string(path).map_err(wrap)?));
-        }
+        let texts = read(files)?;
         let kinds = self.config.kinds();
         shared.write(|writer| {
             let mut loader = Loader {
@@ -135,6 +105,61 @@ impl Manifests {
         shared.publish();
         Ok(())
     }
+}
+
+/// The files behind the paths: a folder stands for the YAML and JSON files in
+/// it, in the order of their names.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ManifestsError> {
+    let mut files = Vec::new();
+    for path in paths {
+        let wrap = |source| ManifestsError {
+            path: path.clone(),
+            source,
+        };
+        if !fs::metadata(path).map_err(wrap)?.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let mut inside = Vec::new();
+        for entry in fs::read_dir(path).map_err(wrap)? {
+            let file = entry.map_err(wrap)?.path();
+            let extension = file.extension().and_then(|e| e.to_str());
+            if matches!(extension, Some("yaml" | "yml" | "json")) {
+                inside.push(file);
+            }
+        }
+        inside.sort();
+        files.append(&mut inside);
+    }
+    Ok(files)
+}
+
+fn read(files: &[PathBuf]) -> Result<Vec<(&PathBuf, String)>, ManifestsError> {
+    let mut texts = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(path).map_err(|source| ManifestsError {
+            path: path.clone(),
+            source,
+        })?;
+        texts.push((path, text));
+    }
+    Ok(texts)
+}
+
+/// All objects behind the paths, of whatever kind, lists taken apart. What is
+/// namespaced and names no namespace has none.
+///
+/// # Errors
+///
+/// A file that cannot be read. A document that cannot be is named in the log.
+pub(crate) fn objects(paths: &[PathBuf]) -> Result<Vec<Value>, ManifestsError> {
+    let mut objects = Vec::new();
+    for (path, text) in read(&files(paths)?)? {
+        documents_of(path, &text, &mut |value| {
+            each_object(value, &mut |object| objects.push(Value::Object(object)));
+        });
+    }
+    Ok(objects)
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<(PathBuf, Stamp)> {
@@ -178,56 +203,13 @@ impl Loader<'_> {
     }
 
     fn text(&mut self, path: &Path, text: &str) {
-        let complain = |line: usize, why: &str| {
-            tracing::error!(
-                target: "plugin/kubernetes",
-                "Manifests {}:{line}: {why}",
-                path.display()
-            );
-        };
-        if text.trim_start().starts_with('{') {
-            for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
-                match value {
-                    Ok(value) => self.value(value),
-                    Err(error) => return complain(error.line(), &error.to_string()),
-                }
-            }
-            return;
-        }
-        for (line, document) in documents(text) {
-            let options = serde_saphyr::options! { budget: None, with_snippet: false };
-            match serde_saphyr::from_str_with_options::<Option<Value>>(document, options) {
-                Ok(value) => self.value(value.unwrap_or_default()),
-                Err(error) => {
-                    let within = error.location().map_or(1, |at| at.line() as usize);
-                    complain(line + within - 1, &error.to_string());
-                }
-            }
-        }
+        documents_of(path, text, &mut |value| {
+            each_object(value, &mut |object| self.object(object));
+        });
     }
 
-    fn value(&mut self, value: Value) {
-        let Value::Object(mut object) = value else {
-            return;
-        };
-        let name = object
-            .get("kind")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned();
-        if let Some(Value::Array(items)) =
-            object.get_mut("items").filter(|_| name.ends_with("List"))
-        {
-            let of_list = name.strip_suffix("List").unwrap_or("").to_owned();
-            for mut item in std::mem::take(items) {
-                // Items of a typed list may leave out what they are.
-                if let Some(item) = item.as_object_mut().filter(|_| !of_list.is_empty()) {
-                    item.entry("kind").or_insert_with(|| of_list.clone().into());
-                }
-                self.value(item);
-            }
-            return;
-        }
+    fn object(&mut self, mut object: Map<String, Value>) {
+        let name = kind_of(&object).to_owned();
         let kinds: &[Kind] = match &*name {
             "Service" => &[Kind::Services],
             "EndpointSlice" => &[Kind::EndpointSlices, Kind::ImportSlices],
@@ -282,6 +264,60 @@ impl Loader<'_> {
             }
         }
     }
+}
+
+/// What the documents of a file say; one that cannot be read is named in the log.
+fn documents_of(path: &Path, text: &str, each: &mut dyn FnMut(Value)) {
+    let complain = |line: usize, why: &str| {
+        tracing::error!(
+            target: "plugin/kubernetes",
+            "Manifests {}:{line}: {why}",
+            path.display()
+        );
+    };
+    if text.trim_start().starts_with('{') {
+        for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+            match value {
+                Ok(value) => each(value),
+                Err(error) => return complain(error.line(), &error.to_string()),
+            }
+        }
+        return;
+    }
+    for (line, document) in documents(text) {
+        let options = serde_saphyr::options! { budget: None, with_snippet: false };
+        match serde_saphyr::from_str_with_options::<Option<Value>>(document, options) {
+            Ok(value) => each(value.unwrap_or_default()),
+            Err(error) => {
+                let within = error.location().map_or(1, |at| at.line() as usize);
+                complain(line + within - 1, &error.to_string());
+            }
+        }
+    }
+}
+
+/// The objects of a document: the items of a list, and theirs.
+fn each_object(value: Value, each: &mut dyn FnMut(Map<String, Value>)) {
+    let Value::Object(mut object) = value else {
+        return;
+    };
+    let name = kind_of(&object).to_owned();
+    let Some(Value::Array(items)) = object.get_mut("items").filter(|_| name.ends_with("List"))
+    else {
+        return each(object);
+    };
+    let of_list = name.strip_suffix("List").unwrap_or("").to_owned();
+    for mut item in std::mem::take(items) {
+        // Items of a typed list may leave out what they are.
+        if let Some(item) = item.as_object_mut().filter(|_| !of_list.is_empty()) {
+            item.entry("kind").or_insert_with(|| of_list.clone().into());
+        }
+        each_object(item, each);
+    }
+}
+
+fn kind_of(object: &Map<String, Value>) -> &str {
+    object.get("kind").and_then(Value::as_str).unwrap_or("")
 }
 
 /// The documents of a YAML stream, each with its first line, so that one

@@ -160,34 +160,13 @@ fn store_config(
     settings: &Settings,
     var: impl Fn(&str) -> Option<String>,
 ) -> Result<StoreConfig, AccessError> {
-    let Source {
-        endpoint,
-        tls,
-        kubeconfig,
-        manifests,
-    } = &options.source;
-    let source = match (manifests.as_slice(), kubeconfig, endpoint) {
-        ([_, ..], _, _) => {
-            let paths = manifests.iter().map(|path| settings.resolve(path));
-            store::Source::Manifests(paths.collect())
-        }
-        // With both, CoreDNS asks the kubeconfig.
-        (_, Some((path, context)), _) => store::Source::Api(Access::Kubeconfig {
-            path: path.into(),
-            context: context.clone(),
-        }),
-        (_, None, Some(url)) => store::Source::Api(Access::Endpoint {
-            url: url.clone(),
-            tls: tls.as_ref().map(|[cert, key, ca]| Tls {
-                cert: cert.into(),
-                key: key.into(),
-                ca: ca.into(),
-            }),
-        }),
-        (_, None, None) => store::Source::Api(Access::in_cluster(var)?),
-    };
+    let rehearsal = settings.rehearsal.as_ref();
+    let elsewhere = rehearsal.and_then(|rehearsal| rehearsal.cluster.clone());
     Ok(StoreConfig {
-        source,
+        source: match elsewhere {
+            Some(source) => source,
+            None => source(options, settings, var)?,
+        },
         labels: options.labels.clone(),
         namespace_labels: options.namespace_labels.clone(),
         endpoints: options.endpoints,
@@ -207,6 +186,8 @@ fn store_config(
         state_file: options
             .snapshot
             .as_ref()
+            // A rehearsal keeps no files, and believes no old ones.
+            .filter(|_| rehearsal.is_none())
             .map(|path| -> PathBuf { settings.resolve(path) }),
         user_agent: format!(
             "Pando/{} ({}/{})",
@@ -214,6 +195,40 @@ fn store_config(
             std::env::consts::OS,
             std::env::consts::ARCH
         ),
+    })
+}
+
+/// Where the objects come from, as the Corefile says.
+pub(super) fn source(
+    options: &Options,
+    settings: &Settings,
+    var: impl Fn(&str) -> Option<String>,
+) -> Result<store::Source, AccessError> {
+    let Source {
+        endpoint,
+        tls,
+        kubeconfig,
+        manifests,
+    } = &options.source;
+    Ok(match (manifests.as_slice(), kubeconfig, endpoint) {
+        ([_, ..], _, _) => {
+            let paths = manifests.iter().map(|path| settings.resolve(path));
+            store::Source::Manifests(paths.collect())
+        }
+        // With both, CoreDNS asks the kubeconfig.
+        (_, Some((path, context)), _) => store::Source::Api(Access::Kubeconfig {
+            path: path.into(),
+            context: context.clone(),
+        }),
+        (_, None, Some(url)) => store::Source::Api(Access::Endpoint {
+            url: url.clone(),
+            tls: tls.as_ref().map(|[cert, key, ca]| Tls {
+                cert: cert.into(),
+                key: key.into(),
+                ca: ca.into(),
+            }),
+        }),
+        (_, None, None) => store::Source::Api(Access::in_cluster(var)?),
     })
 }
 

@@ -28,6 +28,7 @@ use crate::wire::{NameBuf, Owner, RData, Rcode, Section, flags, rtype};
 
 /// A server block with `kubernetes` and a plugin behind it that says NOTIMP.
 struct Server {
+    plugin: Arc<dyn Plugin>,
     chain: Chain,
     resolver: Option<Rc<dyn Resolver>>,
 }
@@ -40,8 +41,9 @@ impl Server {
     /// One that has these addresses.
     fn at(corefile: &str, snapshot: Snapshot, local: &[&str]) -> Self {
         let plugin: Arc<dyn Plugin> = Arc::new(plugin(corefile, snapshot, local));
-        let chain = Chain::from_iter([plugin, Arc::new(Behind)]);
+        let chain = Chain::from_iter([plugin.clone(), Arc::new(Behind)]);
         Self {
+            plugin,
             chain,
             resolver: None,
         }

@@ -71,3 +71,87 @@ fn what_the_corefile_hides_is_no_namespace() {
     let name = "web.hidden.svc.cluster.local.";
     assert_eq!(why(&server, name, "A"), Some(NoSuchNamespace));
 }
+
+/// What a person is told, and which names that exist are near.
+fn told(server: &Server, name: &str, qtype: &str) -> (String, Vec<String>) {
+    let mut exchange = exchange(name, qtype);
+    server.serve(&mut exchange);
+    let why = server.plugin.why(&exchange).expect("a name of the zone");
+    (why.text, why.near)
+}
+
+#[test]
+fn people_are_told_which_part_of_a_name_leads_nowhere() {
+    let server = Server::new("kubernetes cluster.local 10.in-addr.arpa", cluster());
+    for (name, qtype, text, near) in [
+        (
+            "stripe.com",
+            "A",
+            "`com` stands where a name of cluster.local. has `svc` or `pod`",
+            "",
+        ),
+        ("a.b.c.d.shop.svc", "A", "no record has so many labels", ""),
+        ("web.com.svc", "A", "namespace `com` does not exist", ""),
+        (
+            "web.shup.svc",
+            "A",
+            "namespace `shup` does not exist",
+            "web.shop.svc.cluster.local.",
+        ),
+        (
+            "wob.shop.svc",
+            "A",
+            "Service `wob` does not exist in namespace `shop`",
+            "web.shop.svc.cluster.local.",
+        ),
+        (
+            "web.empty.svc",
+            "A",
+            "Service `web` does not exist in namespace `empty`",
+            "web.hidden.svc.cluster.local. web.shop.svc.cluster.local.",
+        ),
+        (
+            "db-7.db.shop.svc",
+            "A",
+            "Service `db` in namespace `shop` has no ready endpoint called `db-7`",
+            "",
+        ),
+        (
+            "_https._tcp.web.shop.svc",
+            "SRV",
+            "Service `web` in namespace `shop` has no port `https` of protocol `tcp`",
+            "",
+        ),
+        (
+            "1-2-3-4.shop.pod",
+            "A",
+            "Pods have no names here (`pods disabled`)",
+            "",
+        ),
+        (
+            "shop.svc",
+            "A",
+            "it stands above other names and has no records of its own",
+            "",
+        ),
+        (
+            "\u{1b}.shop.svc",
+            "A",
+            "Service `\\u{1b}` does not exist in namespace `shop`",
+            "",
+        ),
+    ] {
+        let name = format!("{name}.cluster.local.");
+        let (told, names) = told(&server, &name, qtype);
+        assert_eq!(
+            (told.as_str(), names.join(" ").as_str()),
+            (text, near),
+            "{name}"
+        );
+    }
+    let (told, _) = told(&server, "9.9.9.10.in-addr.arpa.", "PTR");
+    assert_eq!(
+        told,
+        "no Service and no ready endpoint has the address 10.9.9.9"
+    );
+}
