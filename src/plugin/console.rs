@@ -8,8 +8,8 @@
 //! `localhost:9153`. The page is at `/`, beside `/metrics` or `/health` where
 //! `prometheus` or `health` have the same address; what it shows comes from
 //! `/console/events`, once a second, and is only gathered while somebody
-//! looks. It shows the whole process whichever blocks name it; queries are
-//! those of blocks that have `prometheus`. An address that cannot be opened
+//! looks. It shows the whole process whichever blocks name it; the codes of
+//! answers are those of blocks that have `prometheus`. An address that cannot be opened
 //! is logged and does not keep the server from starting.
 //!
 //! The page changes nothing and shows no argument of the Corefile, but it

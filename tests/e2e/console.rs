@@ -1,6 +1,6 @@
 //! The page of `console`, and the events behind it.
 
-use pando_test::{BOUND, Events, Server, Upstream, events, page, until};
+use pando_test::{Ask, BOUND, Events, Server, Upstream, events, page, until};
 use serde_json::Value;
 
 use crate::pando;
@@ -284,4 +284,29 @@ async fn only_so_many_watch_and_a_place_is_free_when_one_goes() {
     });
     let mut again = again.await.unwrap();
     assert!(again.next().await.unwrap().is_some());
+}
+
+/// Names are chosen by whoever asks; here one that would be a script.
+#[tokio::test]
+async fn a_hostile_name_is_text_in_an_event() {
+    let (mut server, _upstream) = forwarding().await;
+    let address = server.at("METRICS_PORT");
+    let mut events = events(address, EVENTS).await.unwrap();
+    let client = server.client();
+    let name = r#"<script>alert\(1\)</script>\010\010data:\032x\".example.com"#;
+    let hostile = format!("{name}.shop.svc.cluster.local");
+    // Few of them are in the sample.
+    let asking =
+        tokio::spawn(async move { while client.udp(&Ask::new(&hostile, "A")).await.is_ok() {} });
+    let shown = first(&mut events, |event| {
+        let names = event["names"].as_array()?;
+        names.iter().find_map(|row| {
+            let shown = row["name"].as_str()?;
+            shown.contains("script").then(|| shown.to_owned())
+        })
+    });
+    // In its presentation form, and that in JSON: one line of one event.
+    let text = shown.await;
+    asking.abort();
+    assert_eq!(text.replace(r"\ ", r"\032"), name, "{text}");
 }

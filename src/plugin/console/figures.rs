@@ -10,11 +10,14 @@ use serde::Serialize;
 use super::reading::{Reading, grown};
 use crate::chain::Chain;
 use crate::configuration::{History, Reload};
+use crate::metrics::amplification;
 use crate::status::{Status, UpstreamStatus, ZoneStatus};
 
 /// Zones and upstreams that are shown, the worst first. A catalog may list
 /// thousands of zones.
 const MOST_ROWS: usize = 100;
+/// Names that search lists are walked for.
+const MOST_NAMES: usize = 10;
 
 /// One event.
 #[derive(Debug, Serialize)]
@@ -29,6 +32,8 @@ pub(super) struct Figures {
     watches: BTreeMap<String, bool>,
     /// Seconds since the cluster's state was last known to be current.
     snapshot_age: Option<f64>,
+    /// Names that search lists are walked for, most first.
+    names: Vec<Name>,
     /// What has happened since the event before; the first has none.
     since: Option<Since>,
 }
@@ -100,15 +105,14 @@ struct Since {
     queries: f64,
     /// By response code.
     rcodes: BTreeMap<String, f64>,
-    /// By where they come from: `snapshot`, `cache` … This and what follows is
-    /// there once any was counted.
-    sources: Option<BTreeMap<String, f64>>,
+    /// By where they come from: `snapshot`, `cache` …
+    sources: BTreeMap<String, f64>,
     /// NXDOMAIN by cause.
-    denials: Option<BTreeMap<String, f64>>,
+    denials: BTreeMap<String, f64>,
     /// Dropped by the kernel or by the server because there were too many.
     dropped: f64,
     latency: Option<Latency>,
-    namespaces: Option<Vec<Namespace>>,
+    namespaces: Vec<Namespace>,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,6 +121,15 @@ struct Latency {
     bounds: Vec<f64>,
     /// Queries (not per second) in each bucket; the last one has no bound.
     counts: Vec<f64>,
+}
+
+/// A name that clients look for by their search lists.
+#[derive(Debug, Serialize)]
+struct Name {
+    /// Without what a list appended, in the presentation form of RFC 1035.
+    name: String,
+    /// About how many queries that cost in the last minutes.
+    queries: u64,
 }
 
 /// What the clients of a namespace ask.
@@ -160,6 +173,12 @@ impl Figures {
                 .map(|([resource], up)| (resource, up > 0.0))
                 .collect(),
             snapshot_age: now.total("pando_snapshot_age_seconds"),
+            names: (amplification::top(MOST_NAMES).names.into_iter())
+                .map(|top| Name {
+                    name: top.name,
+                    queries: top.queries,
+                })
+                .collect(),
             since: before.map(|before| Since::new(before, now)),
         }
     }
@@ -218,42 +237,33 @@ impl Since {
             let (now, before) = (now.total(name)?, before.total(name).unwrap_or_default());
             Some((now - before).max(0.0) / seconds)
         };
-        let known = |name, label| now.total(name).map(|_| by(name, label));
         let search_path = by("pando_search_path_queries_total", "namespace");
-        let namespaces = known("pando_queries_total", "namespace");
+        let namespaces = by("pando_queries_total", "namespace");
         Self {
             seconds,
             cpu: rate("process_cpu_seconds_total"),
-            queries: rate("coredns_dns_requests_total").unwrap_or_default(),
+            queries: rate("pando_queries_total").unwrap_or_default(),
             rcodes: by("coredns_dns_responses_total", "rcode"),
-            sources: known("pando_answers_total", "source"),
-            denials: known("pando_nxdomain_total", "cause"),
-            dropped: DROPS.iter().filter_map(|name| rate(name)).sum(),
+            sources: by("pando_answers_total", "source"),
+            denials: by("pando_nxdomain_total", "cause"),
+            dropped: rate("pando_server_dropped_total").unwrap_or_default(),
             latency: Latency::new(before, now),
-            namespaces: namespaces.map(|namespaces| {
-                let row = |(name, queries)| Namespace {
+            namespaces: (namespaces.into_iter())
+                .map(|(name, queries)| Namespace {
                     queries,
                     search_path: search_path.get(&name).copied().unwrap_or_default(),
                     name,
-                };
-                namespaces.into_iter().map(row).collect()
-            }),
+                })
+                .collect(),
         }
     }
 }
 
-const DROPS: [&str; 2] = ["pando_server_dropped_total", "pando_socket_drops_total"];
-
 impl Latency {
-    /// By the buckets that are fit for microseconds, where they are counted.
     fn new(before: &Reading, now: &Reading) -> Option<Self> {
-        let fine = "pando_request_duration_seconds";
-        let coarse = "coredns_dns_request_duration_seconds";
-        let of = |name| {
-            let now = now.distribution(name)?;
-            Some(now.since(before.distribution(name).as_ref()))
-        };
-        let since = of(fine).or_else(|| of(coarse))?;
+        let name = "pando_request_duration_seconds";
+        let since = now.distribution(name)?;
+        let since = since.since(before.distribution(name).as_ref());
         Some(Self {
             bounds: since.bounds,
             counts: since.counts,

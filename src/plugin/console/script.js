@@ -190,18 +190,13 @@ const more = (list, what) => (list.more ? `… and ${whole.format(list.more)} mo
 function showNumbers() {
   const now = seconds.at(-1);
   const heard = minute();
-  // Nobody is told that there was none of what nobody has counted yet.
-  for (const what of ["sources", "denials", "namespaces"]) {
-    at(`${what}-card`).hidden = !heard.some((second) => second[what]);
-  }
-  at("amplification-card").hidden = at("namespaces-card").hidden;
   say("qps", now ? rate(now.queries) : "–");
   const peak = Math.max(0, ...seconds.filter(Boolean).map((second) => second.queries));
-  say("qps-peak", now ? `at most ${rate(peak)} in two minutes` : "");
+  say("qps-peak", now ? `peak ${rate(peak)}` : "");
 
   const spreads = spread();
   say("p99", spreads ? quantile(spreads, 0.99) : "–");
-  say("p50", spreads ? `half of them within ${quantile(spreads, 0.5)}` : "no query in the last minute");
+  say("p50", spreads ? `half within ${quantile(spreads, 0.5)}` : "no query in the last minute");
 
   const rcodes = rates((second) => Object.entries(second.rcodes));
   const answers = sum(rcodes);
@@ -210,12 +205,12 @@ function showNumbers() {
   const dropped = heard.reduce((all, second) => all + second.dropped * second.seconds, 0);
   say("dropped", heard.length ? `${whole.format(Math.round(dropped))} queries dropped` : "");
   say("denied", answers ? percent(of("NXDOMAIN") / answers) : "–");
-  const denials = rates((second) => Object.entries(second.denials ?? {}));
+  const denials = rates((second) => Object.entries(second.denials));
   const walked = sum(denials.filter(([cause]) => cause === "search_path"));
-  say("search-share", sum(denials) ? `${percent(walked / sum(denials))} of them by search lists` : "");
+  say("search-share", sum(denials) ? `${percent(walked / sum(denials))} by search lists` : "");
 
-  const asked = rates((second) => (second.namespaces ?? []).map((space) => [space.name, space.queries]));
-  const wasted = rates((second) => (second.namespaces ?? []).map((space) => [space.name, space.search_path]));
+  const asked = rates((second) => second.namespaces.map((space) => [space.name, space.queries]));
+  const wasted = rates((second) => second.namespaces.map((space) => [space.name, space.search_path]));
   say("amplification", sum(asked) ? perLookup(sum(asked), sum(wasted)) : "–");
   say("lookups", sum(asked) ? `${rate(sum(wasted))}/s by search lists alone` : "");
   say("memory", octets(latest.process.memory));
@@ -224,9 +219,11 @@ function showNumbers() {
   say("cpu", used.length ? `${two.format(cores)} CPU cores in use` : "");
 
   bars("rcodes", rcodes, {}, uncounted() ?? "No query in the last minute.");
-  bars("sources", rates((second) => Object.entries(second.sources ?? {})), SOURCES, uncounted() ?? "No query in the last minute.");
-  bars("denials", denials, CAUSES, uncounted() ?? "No NXDOMAIN in the last minute.");
+  bars("sources", rates((second) => Object.entries(second.sources)), SOURCES, "No query in the last minute.");
+  bars("denials", denials, CAUSES, "No NXDOMAIN in the last minute.");
   showNamespaces(asked, new Map(wasted));
+  fill("names", latest.names.map(({ name, queries }) => [name, `about ${three.format(queries)}`]), ["", "n"]);
+  say("names-empty", latest.names.length ? "" : "No search list was walked often enough to be in the sample.");
 }
 
 /** Queries for each that no search list made. */
@@ -245,15 +242,15 @@ function showNamespaces(asked, wasted) {
   ]), ["", "n", "n", "n"]);
   const unknown = asked.every(([name]) => !name);
   const none = rows.length ? "" : "No search list was walked in the last minute.";
-  const why = asked.length && unknown ? " Namespaces are known where kubernetes has “pods verified” or “node”." : "";
-  say("namespaces-empty", uncounted() ?? none + why);
+  const why = asked.length && unknown ? " None of these clients is an endpoint, nor a Pod that is followed (“pods verified”, “node”): their namespaces are not known." : "";
+  say("namespaces-empty", none + why);
 }
 
-/** Why there are no figures, where no block counts. */
+/** Why there are no codes, where no block counts them. */
 function uncounted() {
   const blocks = latest.configuration?.blocks ?? [];
   const counted = blocks.some((block) => block.directives.includes("prometheus"));
-  return counted || !blocks.length ? null : "Nothing is counted: no server block has prometheus.";
+  return counted || !blocks.length ? null : "Not counted: no server block has prometheus.";
 }
 
 function showState() {
@@ -354,8 +351,10 @@ function drawQueries() {
     const here = place < WINDOW ? second(place) : null;
     if (here) {
       const y = 100 - (100 * here.queries) / top;
-      line += `${from === null ? "M" : "L"}${place + 0.5},${y.toFixed(2)}`;
-      area += from === null ? `M${place + 0.5},100L${place + 0.5},${y.toFixed(2)}` : `L${place + 0.5},${y.toFixed(2)}`;
+      // One that stands alone is a dot.
+      const point = `${place + 0.5},${y.toFixed(2)}`;
+      line += from === null ? `M${point}L${point}` : `L${point}`;
+      area += from === null ? `M${place + 0.5},100L${point}` : `L${point}`;
       from ??= place;
     } else if (from !== null) {
       area += `L${place - 0.5},100Z`;

@@ -81,11 +81,16 @@ async fn the_page_shows_its_figures_on_every_screen() {
             "Number(document.getElementById('qps').textContent.replaceAll(',', '')) > 0",
             "/\\d (µs|ms|s)$/.test(document.getElementById('p99').textContent)",
             "/NXDOMAIN/.test(document.getElementById('rcodes').textContent)",
+            "/Search path/.test(document.getElementById('denials').textContent)",
+            "/Cluster state/.test(document.getElementById('sources').textContent)",
             "/cluster\\.local\\./.test(document.getElementById('zones').textContent)",
             "/Current/.test(document.getElementById('zones').textContent)",
             "/127\\.0\\.0\\.1:9Down/.test(document.getElementById('upstreams').textContent)",
             "/Upstream 127\\.0\\.0\\.1:9: down/.test(document.getElementById('notice').textContent)",
             "/kubernetes/.test(document.getElementById('blocks').textContent)",
+            // A name is text, whatever it looks like.
+            "document.getElementById('names').textContent.includes('<b>bold</b>.example.com')",
+            "document.querySelectorAll('b').length === 0",
             // Labels on the axes, and colours on the map.
             "document.querySelectorAll('#heat-axis span').length > 4",
             "document.getElementById('heat').getContext('2d').getImageData(0, 0, 1e4, 1e3).data.some(Boolean)",
@@ -128,8 +133,7 @@ async fn a_server_that_goes_is_told_and_found_again() {
     let live = "document.body.dataset.link === 'live'";
     browser.wait(&tab, live).await.unwrap();
     // Empty states say why they are empty.
-    let nothing =
-        "/No query in the last minute/.test(document.getElementById('rcodes-empty').textContent)";
+    let nothing = "/No NXDOMAIN in the last minute/.test(document.getElementById('denials-empty').textContent)";
     browser.wait(&tab, nothing).await.unwrap();
 
     server.kill().await.unwrap();
