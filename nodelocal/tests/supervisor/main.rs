@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use node::{Agent, Node, answers, gone, is_alive};
-use pando_test::{BOUND, Reply, Rule, until};
+use pando_test::{BOUND, Events, Port, Reply, Rule, events, until};
 
 /// How often, where the environment does not say otherwise.
 fn times(variable: &str, usual: usize) -> usize {
@@ -355,5 +355,30 @@ async fn sigusr1_reloads() {
     agent.says("Reloading complete").await;
     let answer = node.client().ask("a.example", "A").await.unwrap();
     assert_eq!(answer.rcode(), "REFUSED");
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_shows_the_worker_and_is_back_with_the_next() {
+    let node = Node::new().await;
+    let port = Port::claim();
+    let console: std::net::SocketAddr = ([127, 0, 0, 1], port.number()).into();
+    node.corefile(&format!("console {console}"));
+    let mut agent = node.start().await;
+    let watch = || async { events(console, "/console/events").await.ok() };
+    let mut before = watch().await.unwrap();
+    let shows = async |events: &mut Events| {
+        let event = events.next().await.unwrap().unwrap();
+        assert!(
+            event.contains(&node.upstream.address().to_string()),
+            "{event}"
+        );
+    };
+    shows(&mut before).await;
+    agent.kill_worker().await;
+    // The end of the connection, in whatever way it comes.
+    while let Ok(Some(_)) = before.next().await {}
+    let mut after = until("the page", BOUND, watch).await.unwrap();
+    shows(&mut after).await;
     agent.end().await;
 }
