@@ -23,6 +23,10 @@ control-plane:
 helm:
     tests/helm/build.sh
 
+# Builds the images without a registry, for their tests; needs root, buildah, mmdebstrap, runc and cargo-cyclonedx.
+images:
+    tests/image/build.sh
+
 test:
     cargo test --workspace
 

@@ -43,6 +43,8 @@ mod garbage;
 mod hostile;
 #[path = "e2e/http.rs"]
 mod http;
+#[path = "e2e/image.rs"]
+mod image;
 #[path = "e2e/kubernetes.rs"]
 mod kubernetes;
 #[path = "e2e/lines.rs"]
