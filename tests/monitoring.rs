@@ -2,8 +2,16 @@
 //! that scrapes a real Pando.
 #![forbid(unsafe_code)]
 
+#[path = "monitoring/coredns.rs"]
+mod coredns;
+#[path = "monitoring/dashboards.rs"]
+mod dashboards;
+#[path = "monitoring/live.rs"]
+mod live;
 #[path = "monitoring/rules.rs"]
 mod rules;
+#[path = "monitoring/scene.rs"]
+mod scene;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@
 //! | [`Server`] | the `pando` binary, or CoreDNS beside it, on free ports |
 //! | [`Browser`] | a headless Chromium that looks at pages |
 //! | [`Netns`] | a network namespace of the test's own |
+//! | [`Dashboard`] | what a file of Grafana asks for |
 //! | [`Prometheus`] | a real Prometheus over the server, with rules |
 //! | [`Site`] | a node with Pods, the cluster's DNS and the world behind it |
 //!
@@ -22,6 +23,7 @@ mod api_double;
 mod browser;
 mod client;
 mod control_plane;
+mod dashboard;
 mod helm;
 mod netns;
 mod ports;
@@ -39,6 +41,7 @@ pub use api_double::{ApiDouble, Break, Fault, Request};
 pub use browser::{Browser, Screen, Tab};
 pub use client::{Answer, Ask, Client, Stream};
 pub use control_plane::{Account, ControlPlane, Deed, dns_rules};
+pub use dashboard::{Dashboard, Panel};
 pub use helm::Helm;
 pub use netns::{Inhabitant, Netns, link};
 pub use ports::Port;

@@ -15,7 +15,7 @@ use crate::{BOUND, Port, Process, page, until};
 /// Prometheus over servers under test.
 #[derive(Debug)]
 pub struct Prometheus {
-    process: Process,
+    _process: Process,
     address: SocketAddr,
     _port: Port,
     _folder: TempDir,
@@ -96,7 +96,7 @@ impl Prometheus {
             bail!("{error} (ended: {ended})\n{}", process.shown());
         }
         Ok(Self {
-            process,
+            _process: process,
             address,
             _port: port,
             _folder: folder,
@@ -142,6 +142,33 @@ impl Prometheus {
         })
     }
 
+    /// Waits until each expression yields a number.
+    ///
+    /// # Errors
+    ///
+    /// Names those that do not within [`BOUND`], or the first that cannot be
+    /// evaluated.
+    pub async fn have_values(&self, expressions: &[String]) -> anyhow::Result<()> {
+        let all = until("a number for each", BOUND, async || {
+            let without = self.without_values(expressions).await;
+            without.map_or(Some(()), |names| names.is_empty().then_some(()))
+        });
+        let waited = all.await;
+        let without = self.without_values(expressions).await?;
+        waited.with_context(|| format!("no number: {without:#?}"))
+    }
+
+    async fn without_values<'a>(&self, expressions: &'a [String]) -> anyhow::Result<Vec<&'a str>> {
+        let mut without = Vec::new();
+        for expression in expressions {
+            let samples = self.query(expression).await?;
+            if !samples.iter().any(|sample| sample.value.is_finite()) {
+                without.push(expression.as_str());
+            }
+        }
+        Ok(without)
+    }
+
     /// The rules that could not be evaluated, with the error.
     ///
     /// # Errors
@@ -161,12 +188,6 @@ impl Prometheus {
             }
         }
         Ok(broken)
-    }
-
-    /// What it wrote.
-    #[must_use]
-    pub fn shown(&self) -> String {
-        self.process.shown()
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<Value> {
