@@ -272,6 +272,15 @@ impl Udp {
         let received = self.buffers.received.borrow();
         let mut stamps = received.datagrams().filter_map(|d| d.stamp).peekable();
         if stamps.peek().is_none() {
+            // Whoever else has the socket, as while an agent hands over, may
+            // have had enough of them.
+            if self
+                .sampled
+                .get()
+                .is_some_and(|asked| now.since(asked) >= SAMPLES)
+            {
+                self.stamped.set(false);
+            }
             return;
         }
         let received = received_at.duration_since(UNIX_EPOCH).unwrap_or_default();
