@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::namespaces::{self, Totals};
+use super::namespaces;
 use crate::clock::Tick;
 use crate::wire::NameBuf;
 
@@ -35,23 +35,12 @@ pub struct TopName {
 /// What costs most.
 #[derive(Clone, Debug, Default)]
 pub struct Top {
-    /// Namespaces by queries that only a search list made, most first; since
-    /// the process began.
-    pub namespaces: Vec<Totals>,
     /// Names, most first.
     pub names: Vec<TopName>,
 }
 
-/// The `count` namespaces and names that cost most.
+/// The `count` names that cost most.
 pub fn top(count: usize) -> Top {
-    let mut namespaces = namespaces::totals();
-    namespaces.retain(|totals| totals.search_path > 0);
-    namespaces.sort_by(|a, b| {
-        let order = b.search_path.cmp(&a.search_path);
-        order.then_with(|| a.namespace.cmp(&b.namespace))
-    });
-    namespaces.truncate(count);
-
     let mut weights: HashMap<Box<[u8]>, u64> = HashMap::new();
     for sheet in namespaces::sheets() {
         let sketch = sheet.names.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +58,7 @@ pub fn top(count: usize) -> Top {
         order.then_with(|| a.name.cmp(&b.name))
     });
     names.truncate(count);
-    Top { namespaces, names }
+    Top { names }
 }
 
 /// Labels in wire form as text without a last dot.

@@ -191,15 +191,15 @@ fn sums(row: usize) -> Sums {
 
 /// What a namespace's clients have asked since the process began.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Totals {
+struct Totals {
     /// The namespace; empty where it is not known.
-    pub namespace: String,
+    namespace: String,
     /// Queries.
-    pub queries: u64,
+    queries: u64,
     /// Those among them that only a search list makes.
-    pub search_path: u64,
+    search_path: u64,
     /// Denials, in the order of [`Denial::ALL`].
-    pub denials: [u64; Denial::ALL.len()],
+    denials: [u64; Denial::ALL.len()],
 }
 
 impl Totals {
@@ -215,16 +215,10 @@ impl Totals {
             denials,
         }
     }
-
-    /// Queries spent for each one that was meant: 1 where no search list is walked.
-    pub fn amplification(&self) -> f64 {
-        let meant = self.queries.saturating_sub(self.search_path).max(1);
-        self.queries as f64 / meant as f64
-    }
 }
 
 /// What every namespace's clients have asked, unordered.
-pub fn totals() -> Vec<Totals> {
+fn totals() -> Vec<Totals> {
     let book = lock(&BOOK);
     let asked = book.rows().filter(|(_, sums)| sums[QUERIES] > 0);
     asked.map(|(name, sums)| Totals::new(name, &sums)).collect()
@@ -448,7 +442,6 @@ mod tests {
         let b = of("census-b");
         assert_eq!((b.queries, b.search_path), (3, 2));
         assert_eq!(b.denials, [1, 0, 0, 0, 1, 0]);
-        assert_eq!(b.amplification(), 3.0);
         assert_eq!(of("census-a").queries, 3);
     }
 
