@@ -3,7 +3,7 @@
 //!
 //! Each check stands alone: what it may not see, or cannot see from here, it
 //! says, and the others go on. What is asked of the API server is asked once,
-//! by [`cluster`]; judging what came back does no I/O.
+//! by `cluster`; judging what came back does no I/O.
 
 mod agents;
 mod cluster;

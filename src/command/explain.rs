@@ -2,9 +2,9 @@
 //!
 //! The search list is walked as the client's C library walks it. Each query is
 //! asked of a running server, or of a Corefile that is built in this process
-//! ([`evaluate`]) with every plugin watched ([`trace`]), or of both. What a
-//! client is told is found by [`resolver`], the order of names by [`walk`], and
-//! what came back is a [`report`].
+//! (`evaluate`) with every plugin watched (`trace`), or of both. What a
+//! client is told is found by `resolver`, the order of names by `walk`, and
+//! what came back is a `report`.
 
 mod advice;
 mod answer;

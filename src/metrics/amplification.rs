@@ -2,8 +2,8 @@
 //!
 //! One in [`SAMPLED`] of the queries that only a search list makes is looked
 //! at, and what stands in front of the appended domain is counted in a
-//! space-saving sketch (Metwally, Agrawal, El Abbadi 2005) of [`ENTRIES`]
-//! names for each worker. Counts are halved each [`HALF_LIFE`], so that they
+//! space-saving sketch (Metwally, Agrawal, El Abbadi 2005) of `ENTRIES`
+//! names for each worker. Counts are halved each `HALF_LIFE`, so that they
 //! speak of the last minutes.
 
 use std::collections::HashMap;

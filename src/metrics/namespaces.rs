@@ -2,7 +2,7 @@
 //!
 //! Each worker counts in a sheet of its own: a row for each namespace, one
 //! line of the cache. A scrape adds the sheets up. Which row a client has is
-//! remembered for [`REMEMBERED`], so that most queries find it by the address
+//! remembered for `REMEMBERED`, so that most queries find it by the address
 //! alone.
 
 use std::cell::Cell;
