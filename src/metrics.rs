@@ -375,6 +375,12 @@ impl<S: Series> Family<S> {
         series.entry(key).or_insert_with(|| (self.0.make)()).clone()
     }
 
+    /// Drops the series to whose label values `keep` says no, for what is there no more.
+    pub fn retain(&self, keep: impl Fn(&[String]) -> bool) {
+        let mut series = self.0.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.retain(|values, _| keep(values));
+    }
+
     /// Drops all series, for what describes the configuration in force.
     pub fn clear(&self) {
         self.0

@@ -47,6 +47,7 @@ mod loadbalance;
 mod log;
 mod r#loop;
 mod minimal;
+mod probe;
 mod prometheus;
 mod ready;
 mod reload;
@@ -81,10 +82,10 @@ pub trait Spec: fmt::Debug + Send {
 }
 
 /// Every directive of CoreDNS 1.14.7 in the order of its chain (plugin.cfg),
-/// and `console`, which has no place in the chain.
+/// and `console` and `probe`, which have no place in the chain.
 ///
 /// `None`: known, refused by name as not supported yet.
-pub static ORDER: [(&str, Option<&Definition>); 61] = [
+pub static ORDER: [(&str, Option<&Definition>); 62] = [
     ("root", Some(&root::DEFINITION)),
     ("metadata", None),
     ("geoip", None),
@@ -104,6 +105,7 @@ pub static ORDER: [(&str, Option<&Definition>); 61] = [
     ("trace", None),
     ("ready", Some(&ready::DEFINITION)),
     ("health", Some(&health::DEFINITION)),
+    ("probe", Some(&probe::DEFINITION)),
     ("pprof", None),
     ("shed", None),
     ("prometheus", Some(&prometheus::DEFINITION)),

@@ -53,6 +53,8 @@ mod lines;
 mod metrics;
 #[path = "e2e/overload.rs"]
 mod overload;
+#[path = "e2e/probe.rs"]
+mod probe;
 #[path = "e2e/process.rs"]
 mod process;
 #[path = "e2e/reload.rs"]
