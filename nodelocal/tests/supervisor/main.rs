@@ -1,6 +1,7 @@
 //! What clients see of an agent whose processes are killed, replaced and broken.
 #![forbid(unsafe_code)]
 
+mod monitoring;
 mod node;
 
 use std::fs;

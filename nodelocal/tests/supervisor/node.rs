@@ -76,8 +76,13 @@ impl Node {
         Load::here(self.address(), RATE)
     }
 
+    /// Where the agent's metrics and its worker's are.
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.metrics.number()).into()
+    }
+
     pub(crate) async fn page(&self, path: &str) -> anyhow::Result<Page> {
-        page(([127, 0, 0, 1], self.metrics.number()).into(), path, &[]).await
+        page(self.metrics(), path, &[]).await
     }
 
     /// The value of a metric by its whole name.
