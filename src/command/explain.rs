@@ -100,20 +100,20 @@ enum Output {
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     /// It is none.
-    #[error("`{name}` is no domain name: {source}")]
+    #[error("`{name}` is no domain name: {why}")]
     Name {
         /// What was given.
         name: String,
         /// Why not.
-        source: crate::wire::NameError,
+        why: crate::wire::NameError,
     },
     /// A file that says how a client resolves cannot be read.
-    #[error("{}: {}", path.display(), corefile::io_message(source))]
+    #[error("{}: {}", path.display(), corefile::io_message(why))]
     ResolvConf {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// A domain that is none.
     #[error("--cluster-domain `{0}` is no domain name")]
@@ -134,7 +134,7 @@ pub enum ExplainError {
     #[error("{0}, which leaves its resolv.conf to the node: give that file with --resolv-conf")]
     NodesOwn(String),
     /// The finding has no form in JSON.
-    #[error("cannot write JSON: {0}")]
+    #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
 }
 
@@ -246,9 +246,9 @@ fn question(options: &Options) -> Result<(Written, Option<Vec<u16>>), ExplainErr
         (Some(address), None | Some(rtype::PTR)) => (reverse(address), Some(vec![rtype::PTR])),
         _ => (options.name.clone(), asked),
     };
-    let written = Written::parse(&name).map_err(|source| ExplainError::Name {
+    let written = Written::parse(&name).map_err(|why| ExplainError::Name {
         name: answer::printable(&name),
-        source,
+        why,
     })?;
     Ok((written, types))
 }

@@ -130,6 +130,7 @@ async fn what_does_not_resolve_is_an_exit_code() {
 async fn wrong_use_is_told_and_exits_2() {
     for (arguments, message) in [
         (&["explain"][..], "required arguments"),
+        (&["explain", ""], "`` is no domain name: "),
         (
             &["explain", "a..b", "--server", "127.0.0.1"],
             "`a..b` is no domain name",
@@ -152,7 +153,7 @@ async fn wrong_use_is_told_and_exits_2() {
         ),
         (
             &["explain", "web", "--resolv-conf", "/nonexistent/x"],
-            "/nonexistent/x: no such file or directory",
+            "/nonexistent/x: no such file or directory\n",
         ),
         (&["explain", "web", "--timeout", "0"], "1..=60"),
     ] {

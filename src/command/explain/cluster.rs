@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum ClusterError {
     /// No way to an API server.
     #[error("{0}: --kubeconfig or --manifests says where the Pod is found")]
-    Access(#[from] AccessError),
+    Access(String),
     /// Files that cannot be read.
     #[error("{0}")]
     Manifests(String),
@@ -39,13 +39,20 @@ pub enum ClusterError {
     #[error("there is no Pod {0}")]
     NoPod(String),
     /// It is not what a Pod looks like.
-    #[error("{what} makes no sense: {source}")]
+    #[error("{what} makes no sense: {why}")]
     Object {
         /// What was read.
         what: String,
         /// Why not.
-        source: serde_json::Error,
+        why: serde_json::Error,
     },
+}
+
+// Without a source of its own: what it says is said already.
+impl From<AccessError> for ClusterError {
+    fn from(error: AccessError) -> Self {
+        Self::Access(error.to_string())
+    }
 }
 
 /// The part of a Pod that its resolver depends on.
@@ -137,9 +144,9 @@ impl Cluster {
         };
         let what = format!("{namespace}/{name}");
         let found = found.ok_or_else(|| ClusterError::NoPod(what.clone()))?;
-        serde_json::from_value(found).map_err(|source| ClusterError::Object {
+        serde_json::from_value(found).map_err(|why| ClusterError::Object {
             what: format!("Pod {what}"),
-            source,
+            why,
         })
     }
 

@@ -108,9 +108,9 @@ impl Resolver {
     }
 
     fn read(path: &Path) -> Result<Self, ExplainError> {
-        let text = std::fs::read(path).map_err(|source| ExplainError::ResolvConf {
+        let text = std::fs::read(path).map_err(|why| ExplainError::ResolvConf {
             path: path.to_owned(),
-            source,
+            why,
         })?;
         let conf = ResolvConf::parse(&String::from_utf8_lossy(&text));
         Ok(Self {

@@ -42,6 +42,9 @@ impl Written {
     ///
     /// Where no query can have such a name.
     pub(super) fn parse(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::EmptyLabel);
+        }
         let absolute = crate::presentation::is_fqdn(text);
         Ok(Self {
             name: crate::presentation::fqdn(text).parse()?,
@@ -190,7 +193,9 @@ mod tests {
             format!("{long}.")
         );
         assert!(Written::parse(&[label.as_str(); 5].join(".")).is_err());
-        assert!(Written::parse("a..b").is_err());
+        for none in ["", "a..b", ".a", ".."] {
+            assert!(Written::parse(none).is_err(), "{none}");
+        }
     }
 
     #[test]
