@@ -8,6 +8,8 @@ mod coredns;
 mod dashboards;
 #[path = "monitoring/live.rs"]
 mod live;
+#[path = "monitoring/names.rs"]
+mod names;
 #[path = "monitoring/rules.rs"]
 mod rules;
 #[path = "monitoring/scene.rs"]
