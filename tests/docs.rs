@@ -114,6 +114,22 @@ fn the_corefile_reference_is_what_the_plugins_say() {
     }
 }
 
+#[test]
+fn every_directive_is_listed_as_built_in_or_not() {
+    let (head, _) = read(&root().join("docs/corefile.md"))
+        .split_once(DIRECTIVES)
+        .map(|(head, rest)| (head.to_owned(), rest.to_owned()))
+        .expect("the mark");
+    let line = |built: bool| {
+        let names = pando::plugin::ORDER.iter();
+        let names = names.filter(|(_, definition)| definition.is_some() == built);
+        let names: Vec<String> = names.map(|(name, _)| format!("`{name}`")).collect();
+        format!("\n{}\n", names.join(" "))
+    };
+    assert!(head.contains(&line(true)), "built in:{}", line(true));
+    assert!(head.contains(&line(false)), "not built:{}", line(false));
+}
+
 /// A directive as the head of its source file tells it.
 fn section(directive: &str) -> String {
     let source = read(&root().join(format!("src/plugin/{directive}.rs")));
