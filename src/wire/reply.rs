@@ -454,40 +454,6 @@ impl Reply {
         self.records().map(|view| view.ttl).min()
     }
 
-    /// Exchanges the octets of two records of one length.
-    ///
-    /// Only right where nothing points into them: address records owned by a
-    /// pointer. Anything else is left alone and `false` returned.
-    pub fn swap_addresses(&mut self, a: usize, b: usize) -> bool {
-        let place = |index: usize| {
-            let view = self.records().nth(index)?;
-            let plain = self.buf.get(view.range().start)? & 0xC0 == 0xC0;
-            (plain && matches!(view.rtype, rtype::A | rtype::AAAA)).then(|| view.range())
-        };
-        let (Some(mut a), Some(mut b)) = (place(a), place(b)) else {
-            return false;
-        };
-        if a.len() != b.len() {
-            return false;
-        }
-        if a.start > b.start {
-            std::mem::swap(&mut a, &mut b);
-        }
-        if a.start == b.start {
-            return true;
-        }
-        let Some((front, back)) = self.buf.split_at_mut_checked(b.start) else {
-            return false;
-        };
-        match (front.get_mut(a), back.get_mut(..b.len())) {
-            (Some(a), Some(b)) => {
-                a.swap_with_slice(b);
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// The question of the reply: name, type and class in wire form.
     pub fn question(&self) -> &[u8] {
         self.buf
@@ -926,8 +892,6 @@ mod tests {
             reply.push(Section::Answer, Owner::Name(alias.name()), 30, &address);
         }
         reply.push(Section::Additional, Owner::Question, 9, &SRV);
-        assert!(reply.swap_addresses(1, 2));
-        assert!(!reply.swap_addresses(0, 2));
         assert_eq!(reply.min_ttl(), Some(9));
         reply.map_ttls(|view| if view.rtype == rtype::SRV { 1 } else { 7 });
         reply.keep_answer_only();
@@ -940,8 +904,8 @@ mod tests {
             shown,
             [
                 "example.org. 7 IN CNAME www.example.org.",
-                "www.example.org. 7 IN A 192.0.2.2",
                 "www.example.org. 7 IN A 192.0.2.1",
+                "www.example.org. 7 IN A 192.0.2.2",
             ]
         );
         assert!(message.additionals.is_empty());
