@@ -54,6 +54,27 @@ async fn every_overlay_is_taken_field_by_field_and_its_corefile_too() {
     }
 }
 
+/// The API server here has no kinds of the Prometheus operator, so that they
+/// render whole is all that is seen.
+#[tokio::test]
+async fn rules_targets_and_dashboards_render_for_an_operator() {
+    let Some(plane) = ControlPlane::shared().await else {
+        return;
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/monitoring");
+    let manifest = render(plane, &folder).await;
+    for part in [
+        "kind: PrometheusRule\n",
+        "kind: ServiceMonitor\n",
+        "kind: PodMonitor\n",
+        "grafana_dashboard: \"1\"\n",
+        "  cluster-dns.json: ",
+        "  node-agent.json: ",
+    ] {
+        assert!(manifest.contains(part), "{part}");
+    }
+}
+
 /// Ours are of this version, others of one that is named.
 fn images_are_pinned(shown: &str, object: &Value) {
     let containers = &object["spec"]["template"]["spec"]["containers"];
