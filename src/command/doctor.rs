@@ -177,17 +177,7 @@ impl Options {
             .or_else(|| facts.reading()?.cluster_zone());
         let zone = zone.or_else(|| ZONE.parse().ok()).unwrap_or_default();
         let zone = &zone;
-        let (
-            service,
-            replicas,
-            agents,
-            upstreams,
-            resolv_conf,
-            conntrack,
-            policies,
-            rbac,
-            corefile,
-        ) = tokio::join!(
+        let all = <[_; 9]>::from(tokio::join!(
             self.check(Check::Service, async { service::check(facts) }),
             self.check(Check::Replicas, replicas::check(facts, zone, self)),
             self.check(Check::Agents, agents::check(facts, zone, self)),
@@ -200,18 +190,7 @@ impl Options {
             self.check(Check::Policies, policies::check(cluster, facts)),
             self.check(Check::Rbac, rbac::check(cluster, facts, self)),
             self.check(Check::Corefile, async { corefile(facts) }),
-        );
-        let all = [
-            service,
-            replicas,
-            agents,
-            upstreams,
-            resolv_conf,
-            conntrack,
-            policies,
-            rbac,
-            corefile,
-        ];
+        ));
         Report(all.into_iter().flatten().collect())
     }
 
