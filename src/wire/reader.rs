@@ -57,6 +57,15 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// The header of a message (RFC 1035 section 4.1.1): its id, its flags
+    /// and codes, and how many questions, answers, authority and additional
+    /// records follow.
+    pub fn header(&mut self) -> Result<[u16; 6], Error> {
+        let (words, _) = self.take(12, "header")?.as_chunks();
+        let word = |at| words.get(at).copied().map_or(0, u16::from_be_bytes);
+        Ok(std::array::from_fn(word))
+    }
+
     /// The next octet.
     pub fn u8(&mut self, what: &'static str) -> Result<u8, Error> {
         self.array::<1>(what).map(|[octet]| octet)

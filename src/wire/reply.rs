@@ -103,14 +103,7 @@ impl Reply {
     /// so is one whose records do not parse.
     pub fn adopt(&mut self, message: &[u8], request: &Request) -> Result<(), Error> {
         let mut reader = Reader::new(message);
-        reader.u16("header")?;
-        let bits = reader.u16("header")?;
-        let questions = reader.u16("header")?;
-        let counts = [
-            reader.u16("header")?,
-            reader.u16("header")?,
-            reader.u16("header")?,
-        ];
+        let [_, bits, questions, counts @ ..] = reader.header()?;
         if bits & flags::QR == 0 {
             return Err(Error::BadData("header: not a response"));
         }

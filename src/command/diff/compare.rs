@@ -174,14 +174,7 @@ impl Said {
 impl Message {
     fn read(message: &[u8]) -> Result<Self, wire::Error> {
         let mut reader = Reader::new(message);
-        reader.u16("header")?;
-        let bits = reader.u16("header")?;
-        let questions = reader.u16("header")?;
-        let counts = [
-            reader.u16("header")?,
-            reader.u16("header")?,
-            reader.u16("header")?,
-        ];
+        let [_, bits, questions, counts @ ..] = reader.header()?;
         for _ in 0..questions {
             reader.skip_name()?;
             reader.u32("question")?;

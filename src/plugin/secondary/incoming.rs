@@ -158,9 +158,7 @@ impl Incoming {
     /// The records of a message, if it is one of ours.
     fn open(&self, message: &[u8]) -> Result<Vec<Record>, TransferError> {
         let mut reader = Reader::new(message);
-        let mut word = || reader.u16("header");
-        let [id, bits, questions, answers] = [word()?, word()?, word()?, word()?];
-        let [authority, additional] = [word()?, word()?];
+        let [id, bits, questions, answers, authority, additional] = reader.header()?;
         let is_query = bits & flags::OPCODE == opcode::QUERY;
         if id != self.id || bits & flags::QR == 0 || !is_query {
             return Err(TransferError::Stray);
