@@ -46,8 +46,8 @@ impl Supervisor {
             Report::Serving if worker.serves => {}
             Report::Serving => {
                 worker.serves = true;
-                info!("Worker {} serves", worker.pid);
-                self.serving();
+                let pid = worker.pid;
+                self.serving(pid);
             }
         }
     }
@@ -64,15 +64,18 @@ impl Supervisor {
         }
     }
 
-    /// The first configuration of a worker is in force.
-    fn serving(&mut self) {
+    /// The first configuration of a worker is in force. Whoever reads so in
+    /// the log finds it on the pages and in the pidfile.
+    fn serving(&mut self, worker: u32) {
         self.holder.settle();
         self.restarts.serving(Instant::now());
         self.status.serving.store(true, Relaxed);
-        if self.status.fail_open.swap(false, Relaxed) {
+        let failed_open = self.status.fail_open.swap(false, Relaxed);
+        self.write_pid();
+        info!("Worker {worker} serves");
+        if failed_open {
             info!("A worker serves again: claiming interface and rules");
         }
-        self.write_pid();
         if self.phase == Phase::Serving {
             self.claim();
         }
