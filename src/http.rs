@@ -4,6 +4,8 @@
 //! share it, each with a path of its own ([`Route`]), and a reload keeps the
 //! socket. All of it runs on the control runtime.
 
+mod connections;
+mod patience;
 mod routes;
 mod site;
 

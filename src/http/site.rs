@@ -11,8 +11,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use super::connections::Connections;
+use super::patience::Patient;
 use super::routes::{self, Route, Routes};
 use super::{Handler, not_found};
 use crate::plugin::Kept;
@@ -20,8 +22,13 @@ use crate::server::socket::Opener;
 
 /// How long a client may take for its request, and a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections served at once; more wait in the backlog.
-const MAX_CONNECTIONS: usize = 256;
+/// How long a client may take none of what it is sent.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// Connections open at once. Each can hold a page of `/metrics` that its
+/// client does not take.
+const MAX_CONNECTIONS: usize = 64;
+/// Octets of a request's head at most, and of what is read ahead.
+const MAX_HEAD: usize = 16 << 10;
 
 /// A listening address.
 pub struct Site {
@@ -100,11 +107,8 @@ fn port_key(local: SocketAddr) -> String {
 }
 
 async fn accept(listener: TcpListener, routes: Arc<Routes>, mut closed: watch::Receiver<bool>) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Connections::new(MAX_CONNECTIONS);
     loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else {
-            return;
-        };
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closed.changed() => return,
@@ -118,20 +122,25 @@ async fn accept(listener: TcpListener, routes: Arc<Routes>, mut closed: watch::R
             continue;
         };
         let routes = Arc::clone(&routes);
-        tokio::spawn(async move {
+        let place = connections.admit();
+        let id = place.id();
+        let serving = tokio::spawn(async move {
             let service = service_fn(|request| {
+                place.touch();
                 let handler = routes.find(local.ip(), request.uri().path());
                 let response = handler.map_or_else(not_found, |handler| handler(&request));
                 async { Ok::<_, Infallible>(response) }
             });
+            let stream = Patient::new(stream, WRITE_PATIENCE);
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(PATIENCE)
+                .max_buf_size(MAX_HEAD)
                 .serve_connection(TokioIo::new(stream), service);
             // A client that goes away or talks nonsense is no event here.
             let _ = connection.await;
-            drop(permit);
         });
+        connections.attach(id, serving.abort_handle());
     }
 }
 

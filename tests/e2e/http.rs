@@ -1,6 +1,10 @@
 //! The pages for probes and for Prometheus.
 
+use std::time::Duration;
+
 use pando_test::{BOUND, Page, page};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::pando;
 
@@ -145,4 +149,46 @@ async fn a_reload_takes_the_paths_along_that_nobody_names_any_more() {
         let page = server.page("HEALTH_PORT", path).await.unwrap();
         assert_eq!(page.status.as_u16(), status, "{path}");
     }
+}
+
+/// A Pod that holds connections open and says nothing must not have the
+/// kubelet end the server.
+#[tokio::test]
+async fn silent_connections_keep_nobody_from_health_or_metrics() {
+    let mut server = pando(COREFILE).start().await.unwrap();
+    let mut silent = Vec::new();
+    for port in ["HEALTH_PORT", "METRICS_PORT"] {
+        let address = server.at(port);
+        for _ in 0..400 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+    }
+    // Long before the silent ones are closed for their silence.
+    let answered = tokio::time::timeout(Duration::from_secs(3), async {
+        let health = server.page("HEALTH_PORT", "/health").await.unwrap();
+        let metrics = server.page("METRICS_PORT", "/metrics").await.unwrap();
+        (health.status.as_u16(), metrics.status.as_u16())
+    });
+    assert_eq!(answered.await.expect("answers"), (200, 200));
+}
+
+/// What a client asks for and does not take is not kept for ever.
+#[tokio::test]
+async fn a_client_that_does_not_take_its_pages_is_cut_off() {
+    let mut server = pando(COREFILE).start().await.unwrap();
+    let mut greedy = TcpStream::connect(server.at("METRICS_PORT")).await.unwrap();
+    let asked = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    // Nothing more is read of it once its pages fill all buffers; a write
+    // fails once it is closed.
+    let cut = async { while greedy.write_all(&asked).await.is_ok() {} };
+    tokio::time::timeout(BOUND, cut).await.expect("cut off");
+    assert_eq!(
+        server
+            .page("METRICS_PORT", "/metrics")
+            .await
+            .unwrap()
+            .status
+            .as_u16(),
+        200
+    );
 }
