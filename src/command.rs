@@ -9,6 +9,8 @@ pub mod doctor;
 pub mod explain;
 mod resolv_conf;
 
+use std::time::Duration;
+
 use clap::{CommandFactory, Parser};
 
 /// The tools beside the server.
@@ -83,9 +85,44 @@ fn double_dash(argument: String) -> String {
     }
 }
 
+/// How long to wait, up to ten minutes: a duration as Go writes it (`500ms`,
+/// `5s`), or a number of seconds.
+fn patience(text: &str) -> Result<Duration, String> {
+    const MOST: Duration = Duration::from_secs(600);
+    let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
+    let written = match seconds {
+        Some(seconds) => Some(seconds),
+        None => corefile::duration::parse(text)
+            .map_err(|error| error.to_string())?
+            .to_std(),
+    };
+    let bounded = written.filter(|span| !span.is_zero() && *span <= MOST);
+    bounded.ok_or_else(|| "more than nothing and at most 10m, as in 500ms, 5s".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patience_is_written_as_people_write_it() {
+        for (text, want) in [
+            ("5", Some(5000)),
+            ("5s", Some(5000)),
+            ("500ms", Some(500)),
+            ("10m", Some(600_000)),
+            ("0", None),
+            ("0s", None),
+            ("-1s", None),
+            ("11m", None),
+            ("99999999999999999999", None),
+            ("x", None),
+            ("", None),
+        ] {
+            let read = patience(text).ok().map(|span| span.as_millis());
+            assert_eq!(read, want, "{text}");
+        }
+    }
 
     #[test]
     fn every_name_is_a_tool_and_the_definitions_are_sound() {

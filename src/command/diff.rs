@@ -77,7 +77,7 @@ pub struct Options {
     concurrency: u16,
 
     /// How long to wait for one answer
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = super::patience)]
     timeout: Duration,
 
     /// How often to ask again, a quarter of a second apart, where answers differ
@@ -89,7 +89,7 @@ pub struct Options {
     limit: Option<u64>,
 
     /// Stop after this time
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
 
     /// Parts of the answer that do not count

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use corefile::{SystemHost, decode, duration};
+use corefile::{SystemHost, decode};
 
 use self::cluster::{Cluster, Facts, Unknown};
 use self::finding::{Finding, Report, Section};
@@ -72,7 +72,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = "example.com", value_parser = external)]
     pub external: External,
     /// How long each request and each question may take (as in 500ms, 5s)
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = bound)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = super::patience)]
     pub timeout: Duration,
     /// Checks to leave out
     #[arg(long, value_name = "CHECK", value_enum, value_delimiter = ',')]
@@ -148,7 +148,10 @@ impl Options {
             let text = read(conf)?;
             let findings = lints::lint(&text, &SystemHost::new(|_| {}), &lints::Context::default());
             let check = Check::Corefile.name();
-            let report = Report(vec![Section { check, findings }]);
+            let report = Report {
+                sections: vec![Section { check, findings }],
+                problem: None,
+            };
             self.print(&report)?;
             return Ok(u8::from(!report.healthy()));
         }
@@ -157,20 +160,33 @@ impl Options {
             anyhow::anyhow!("no API server to ask: {why}\n--kubeconfig names one; with --offline the Corefile alone is looked at")
         })?;
         let facts = Facts::gather(&cluster, &self).await;
-        let report = self.look(&cluster, &facts).await;
+        let report = Report {
+            sections: self.look(&cluster, &facts).await,
+            problem: self.problem(&cluster, &facts),
+        };
         self.print(&report)?;
-        match &facts.service {
-            Err(Unknown::Absent(_)) | Ok(_) => Ok(u8::from(!report.healthy())),
-            Err(why) => anyhow::bail!(
-                "Service {}/{} could not be looked at: {why}",
-                self.namespace,
-                self.service
-            ),
+        match report.problem {
+            Some(problem) => anyhow::bail!(problem),
+            None => Ok(u8::from(!report.healthy())),
         }
     }
 
+    /// What keeps it from being said whether the cluster DNS is well.
+    fn problem(&self, cluster: &Cluster, facts: &Facts) -> Option<String> {
+        let why = facts.service.as_ref().err()?;
+        let asked = match why {
+            Unknown::Absent(_) => return None,
+            Unknown::Away(_) => format!("\nasked was {}", cluster.url),
+            _ => String::new(),
+        };
+        let (namespace, service) = (&self.namespace, &self.service);
+        Some(format!(
+            "Service {namespace}/{service} could not be looked at: {why}{asked}"
+        ))
+    }
+
     /// All checks at once, each within its time.
-    async fn look(&self, cluster: &Cluster, facts: &Facts) -> Report {
+    async fn look(&self, cluster: &Cluster, facts: &Facts) -> Vec<Section> {
         let zone = self
             .zone
             .clone()
@@ -191,7 +207,7 @@ impl Options {
             self.check(Check::Rbac, rbac::check(cluster, facts, self)),
             self.check(Check::Corefile, async { corefile(facts) }),
         ));
-        Report(all.into_iter().flatten().collect())
+        all.into_iter().flatten().collect()
     }
 
     async fn check(
@@ -317,12 +333,4 @@ fn external(text: &str) -> Result<External, String> {
             .map(|name| External(Some(name)))
             .map_err(|_| "not a name".to_owned()),
     }
-}
-
-fn bound(text: &str) -> Result<Duration, String> {
-    let written = duration::parse(text).map_err(|error| error.to_string())?;
-    let span = written
-        .to_std()
-        .filter(|span| !span.is_zero() && *span <= Duration::from_secs(600));
-    span.ok_or_else(|| "from 1ns to 10m".to_owned())
 }

@@ -387,7 +387,7 @@ async fn what_cannot_be_done_is_said_with_exit_2() {
         (
             with(&["names", "--timeout", "0"]),
             "",
-            "must be more than nothing",
+            "more than nothing and at most 10m",
         ),
         (
             with(&["--listen", "here"]),

@@ -108,6 +108,12 @@ async fn what_is_wrong_is_found() {
             .contains("nameserver 10.96.0.10: the Service's address is not known"),
         "{ran:?}"
     );
+    // Nothing that was seen is wrong, and that is not to be well.
+    assert!(ran.stdout.contains("\nnot known: 0 errors, "), "{ran:?}");
+    assert!(
+        ran.stderr.contains("\nasked was https://127.0.0.1:"),
+        "{ran:?}"
+    );
 }
 
 async fn broken_objects(clinic: &Clinic) {
@@ -336,7 +342,10 @@ async fn wrong_use_and_no_cluster_end_with_2() {
     let binary = binary();
     for (arguments, part) in [
         (&["doctor", "--bogus"][..], "unexpected argument '--bogus'"),
-        (&["doctor", "--timeout", "0s"], "from 1ns to 10m"),
+        (
+            &["doctor", "--timeout", "0s"],
+            "more than nothing and at most 10m",
+        ),
         (&["doctor", "--zone", "a..b"], "not a zone"),
         (
             &["doctor", "--kubeconfig", &nowhere],
@@ -379,5 +388,8 @@ async fn wrong_use_and_no_cluster_end_with_2() {
     );
     let document: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(document["findings"][0]["severity"], "not_checked");
+    assert_eq!(document["healthy"], false);
+    let problem = document["problem"].as_str().unwrap_or_default();
+    assert!(problem.contains("could not be looked at"), "{document}");
     drop(listener);
 }

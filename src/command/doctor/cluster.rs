@@ -52,6 +52,8 @@ pub(super) type Known<T> = Result<T, Unknown>;
 #[derive(Clone)]
 pub(super) struct Cluster {
     pub(super) client: Client,
+    /// Where the API server is.
+    pub(super) url: String,
     /// How long one request may take.
     bound: Duration,
 }
@@ -78,7 +80,9 @@ impl Cluster {
         };
         config.connect_timeout = Some(options.timeout);
         config.default_retry = false;
+        let url = config.cluster_url.to_string();
         Ok(Self {
+            url,
             client: Client::try_from(config)?,
             bound: options.timeout,
         })

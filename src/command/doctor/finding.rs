@@ -86,12 +86,18 @@ pub(super) struct Section {
 }
 
 /// Everything that was found.
-#[derive(Debug)]
-pub(super) struct Report(pub(super) Vec<Section>);
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) sections: Vec<Section>,
+    /// Why it cannot be said whether all is well.
+    pub(super) problem: Option<String>,
+}
 
 #[derive(Serialize)]
 struct Document<'a> {
     healthy: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a str>,
     findings: Vec<Entry<'a>>,
 }
 
@@ -104,7 +110,7 @@ struct Entry<'a> {
 
 impl Report {
     fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.0.iter().flat_map(|section| &section.findings)
+        self.sections.iter().flat_map(|section| &section.findings)
     }
 
     fn count(&self, severity: Severity) -> usize {
@@ -112,20 +118,21 @@ impl Report {
         all.filter(|finding| finding.severity == severity).count()
     }
 
-    /// Nothing that was looked at is an error.
+    /// What matters could be looked at, and nothing of it is an error.
     pub(super) fn healthy(&self) -> bool {
-        self.count(Severity::Error) == 0
+        self.problem.is_none() && self.count(Severity::Error) == 0
     }
 
     /// For programs.
     pub(super) fn json(&self) -> serde_json::Result<String> {
-        let findings = self.0.iter().flat_map(|section| {
+        let findings = self.sections.iter().flat_map(|section| {
             let check = section.check;
             let entry = move |finding| Entry { check, finding };
             section.findings.iter().map(entry)
         });
         let document = Document {
             healthy: self.healthy(),
+            problem: self.problem.as_deref(),
             findings: findings.collect(),
         };
         serde_json::to_string_pretty(&document).map(|text| text + "\n")
@@ -135,7 +142,7 @@ impl Report {
     pub(super) fn text(&self, colour: bool) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        for section in &self.0 {
+        for section in &self.sections {
             let _ = writeln!(text, "{}", section.check);
             for finding in &section.findings {
                 let label = label(finding.severity, colour);
@@ -152,9 +159,10 @@ impl Report {
             1 => format!("1 {one}"),
             _ => format!("{count} {one}s"),
         };
-        let verdict = match self.healthy() {
-            true => "healthy",
-            false => "unhealthy",
+        let verdict = match self.count(Severity::Error) {
+            0 if self.problem.is_some() => "not known",
+            0 => "healthy",
+            _ => "unhealthy",
         };
         let _ = writeln!(
             text,
@@ -203,7 +211,7 @@ mod tests {
             Finding::warning("odd \u{1b}[2J\nname").advise("rename it"),
             Finding::not_checked("forbidden"),
         ];
-        Report(vec![
+        let sections = vec![
             Section {
                 check: "service",
                 findings: vec![Finding::ok("10.96.0.10")],
@@ -212,7 +220,11 @@ mod tests {
                 check: "corefile",
                 findings: lints,
             },
-        ])
+        ];
+        Report {
+            sections,
+            problem: None,
+        }
     }
 
     #[test]
@@ -229,7 +241,7 @@ mod tests {
     #[test]
     fn programs_get_documented_fields() {
         let mut report = report();
-        report.0[1].findings.push(Finding::error("no"));
+        report.sections[1].findings.push(Finding::error("no"));
         let document: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
         assert_eq!(document["healthy"], false);
         assert_eq!(
@@ -240,5 +252,22 @@ mod tests {
             })
         );
         assert_eq!(document["findings"][2]["severity"], "not_checked");
+        assert!(document.get("problem").is_none());
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_not_called_healthy() {
+        let mut report = report();
+        report.problem = Some("the API server is away".to_owned());
+        let text = report.text(false);
+        assert!(
+            text.ends_with("\nnot known: 0 errors, 1 warning, 1 not checked\n"),
+            "{text}"
+        );
+        let document: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        assert_eq!(document["healthy"], false);
+        assert_eq!(document["problem"], "the API server is away");
+        report.sections[1].findings.push(Finding::error("no"));
+        assert!(report.text(false).contains("\nunhealthy: 1 error, "));
     }
 }
