@@ -60,11 +60,22 @@ pub enum UsageError {
     #[error("{0}")]
     Flag(FlagError),
     /// Words where none belong: exit code 1.
-    #[error("extra command line arguments: [{}]", .0.join(" "))]
+    #[error("extra command line arguments: [{}]{}", .0.join(" "), tool_meant(.0))]
     Extra(Vec<String>),
     /// The flags of a tool are wrong: exit code 2.
     #[error("{0}")]
     Tool(String),
+}
+
+/// The tool whose name was misspelt, as a second line.
+fn tool_meant(words: &[String]) -> String {
+    let names = [&["check"], &Tool::NAMES[..]].concat();
+    let meant = words
+        .first()
+        .and_then(|word| corefile::nearest(word, &names));
+    meant.map_or_else(String::new, |tool| {
+        format!("\ndid you mean `pando {tool}`?")
+    })
 }
 
 /// CoreDNS's flags.
@@ -245,6 +256,10 @@ mod tests {
                 "invalid boolean value \"maybe\" for -quiet: parse error",
             ),
             ("a b", "extra command line arguments: [a b]"),
+            (
+                "explian web",
+                "extra command line arguments: [explian web]\ndid you mean `pando explain`?",
+            ),
             (
                 "-quiet a -version",
                 "extra command line arguments: [a -version]",

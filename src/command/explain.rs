@@ -24,7 +24,7 @@ use std::time::Duration;
 use self::answer::Answer;
 use self::cluster::ClusterError;
 use self::evaluate::{EvaluateError, Evaluator, How, Text};
-use self::report::{Asked, Query, Report, Step};
+use self::report::{Asked, Query, Report, Step, is_silent};
 use self::resolver::{Resolver, Whose};
 use self::walk::{Candidate, Libc, Verdict, Written};
 use crate::ask::{self, Transport, UDP_SIZE};
@@ -78,9 +78,9 @@ pub struct Options {
     /// Ask this server, too if there is a Corefile; by default the first nameserver of the resolv.conf. The port is 53 unless given
     #[arg(long, value_name = "ADDRESS", value_parser = server)]
     server: Option<SocketAddr>,
-    /// How long to wait for an answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
-    timeout: u64,
+    /// How long to wait for an answer (as in 500ms, 5s)
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = super::patience)]
+    timeout: Duration,
     /// How to print what was found
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -164,7 +164,7 @@ async fn explain(options: &Options) -> Result<u8, ExplainError> {
         None => vec![rtype::A, rtype::AAAA],
     };
     let first = resolver.conf.nameservers.first();
-    let bound = Duration::from_secs(options.timeout);
+    let bound = options.timeout;
     let evaluator = match text {
         Some(text) => {
             let how = How {
@@ -319,6 +319,8 @@ impl Report {
         let answers = last.map(Step::answers).unwrap_or_default();
         let resolves = match last.map_or(Verdict::Silence, Step::verdict) {
             Verdict::Unknown => None,
+            // That is about the way to the server, and not about the name.
+            _ if is_silent(&steps) => None,
             _ => Some(!answers.is_empty()),
         };
         let queries = steps.iter().map(Step::spent).sum();

@@ -1,6 +1,7 @@
 //! What follows from a walk: fewer queries for the same answer, or the name
 //! that was perhaps meant.
 
+use super::answer::printable;
 use super::report::{Report, Step};
 use super::walk::{Libc, Verdict, Written, candidates};
 use crate::command::resolv_conf::ResolvConf;
@@ -39,6 +40,9 @@ pub(super) fn advice(
             last.name
         ));
     }
+    if report.resolves == Some(false) {
+        advice.extend(no_name(report));
+    }
     if report.resolves == Some(false) && last.is_some_and(|last| last.verdict() == Verdict::Found) {
         advice.push(
             "there is an answer, but without a record of the type that was asked for: a CNAME that leads nowhere"
@@ -71,6 +75,43 @@ fn other_names(advice: &mut Vec<String>, report: &Report) {
     if !near.is_empty() {
         let names: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
         advice.push(format!("did you mean {}?", names.join(" or ")));
+    }
+}
+
+/// What was given in the place of a name.
+fn no_name(report: &Report) -> Option<String> {
+    let given = printable(&report.name);
+    let host = host(&report.name);
+    if host != report.name {
+        let host = printable(host);
+        return Some(format!("`{given}` is more than a name: ask for `{host}`"));
+    }
+    let bare = report.name.trim_end_matches('.').to_ascii_lowercase();
+    let asked = |rtype: &str| {
+        report
+            .steps
+            .iter()
+            .any(|step| step.queries.iter().any(|query| query.rtype == rtype))
+    };
+    if (bare.ends_with(".in-addr.arpa") || bare.ends_with(".ip6.arpa")) && !asked("PTR") {
+        return Some(
+            "the name of an address has PTR records: `--type PTR`, or give the address itself"
+                .to_owned(),
+        );
+    }
+    (!report.name.is_ascii()).then(|| {
+        format!("`{given}` was asked for octet by octet: programs that know IDNA ask for its form of letters, digits and dashes, `xn--…`")
+    })
+}
+
+/// The host of a URL, or of `HOST:PORT`; else all of it.
+fn host(given: &str) -> &str {
+    let rest = given.split_once("://").map_or(given, |(_, rest)| rest);
+    let rest = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    match rest.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => rest,
     }
 }
 
@@ -127,5 +168,25 @@ pub(super) fn count(number: usize, what: &str) -> String {
         (1, _) => format!("1 {what}"),
         (_, Some(stem)) => format!("{number} {stem}ies"),
         (_, None) => format!("{number} {what}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_what_people_paste() {
+        for (given, want) in [
+            ("web.shop", "web.shop"),
+            ("web.shop:8080", "web.shop"),
+            ("http://web.shop", "web.shop"),
+            ("https://me:secret@web.shop:8443/a?b#c", "web.shop"),
+            ("web.shop/health", "web.shop"),
+            ("web:http", "web:http"),
+            ("_http._tcp.web.shop", "_http._tcp.web.shop"),
+        ] {
+            assert_eq!(host(given), want, "{given}");
+        }
     }
 }

@@ -11,9 +11,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::plugin::kubernetes;
 use crate::plugin::kubernetes::client::{Access, AccessError};
 use crate::plugin::kubernetes::store::Source;
+use crate::plugin::kubernetes::{self, causes};
 
 /// How long the API server may take for an object.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -195,7 +195,12 @@ where
     let api = kube::Api::<K>::namespaced(client.clone(), namespace);
     let got = timeout(PATIENCE, api.get_opt(name)).await;
     let got = got.map_err(|_| refused(format!("no answer within {PATIENCE:?}")))?;
-    let got = got.map_err(|error| refused(error.to_string()))?;
+    let got = got.map_err(|error| {
+        refused(match error {
+            kube::Error::Api(status) => status.message.clone(),
+            error => causes(&error),
+        })
+    })?;
     let value = got.map(serde_json::to_value).transpose();
     value.map_err(|error| refused(error.to_string()))
 }

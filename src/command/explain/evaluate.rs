@@ -34,10 +34,8 @@ pub enum EvaluateError {
     #[error("plugin/kubernetes: {0}; --manifests or --kubeconfig take its place")]
     Cluster(String),
     /// The API server was not read in time.
-    #[error(
-        "plugin/kubernetes: the cluster could not be read within `startup_timeout`: --manifests or --kubeconfig take the API server's place"
-    )]
-    NotReady,
+    #[error("plugin/kubernetes: the cluster could not be read within `startup_timeout`{0}")]
+    NotReady(&'static str),
     /// It is not clear which listener the client asks.
     #[error("the Corefile has several listeners: choose one with --listener: {0}")]
     Listeners(String),
@@ -138,6 +136,11 @@ impl Evaluator {
     ///
     /// What keeps the server from starting with it.
     pub(super) async fn new(text: Text, how: How<'_>) -> Result<Self, EvaluateError> {
+        let hint = match (&how.rehearsal.cluster, text.cluster()) {
+            (None, Some(Err(error))) => return Err(error),
+            (None, _) => ": --manifests or --kubeconfig take the API server's place",
+            (Some(_), _) => "",
+        };
         let trace = Arc::<Trace>::default();
         let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
         let watch = |block: &Block, plugin: Arc<dyn Plugin>| {
@@ -161,7 +164,7 @@ impl Evaluator {
             plugin.name() == "kubernetes" && plugin.ready() == Some(false)
         };
         if plugins.iter().any(waits) {
-            return Err(EvaluateError::NotReady);
+            return Err(EvaluateError::NotReady(hint));
         }
         let address = choose(&configuration.plan, how.listener, how.nameserver)?;
         let direct = || {

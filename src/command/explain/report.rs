@@ -25,7 +25,7 @@ pub(super) struct Report {
     /// The names that were asked for, in order.
     pub(super) steps: Vec<Step>,
     /// Whether an application gets what it wants; absent where it could not be
-    /// found out, because upstreams were not asked.
+    /// found out, because upstreams were not asked or the server is silent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resolves: Option<bool>,
     /// What it gets: addresses, or the RDATA of the type that was asked for.
@@ -159,6 +159,13 @@ pub(super) struct Visit {
     /// The failure that `errors` would log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) failure: Option<String>,
+}
+
+/// Whether the server was asked and said nothing at all.
+pub(super) fn is_silent(steps: &[Step]) -> bool {
+    let mut queries = steps.iter().flat_map(|step| &step.queries).peekable();
+    let silence = |query: &Query| matches!(query.asked, Some(Asked::Error(_)));
+    queries.peek().is_some() && queries.all(silence)
 }
 
 impl Asked {

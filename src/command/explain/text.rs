@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::advice::count;
 use super::answer::{Answer, printable};
-use super::report::{Asked, Evaluated, Query, Report, Step};
+use super::report::{Asked, Evaluated, Query, Report, Step, is_silent};
 
 /// More records than these are counted and not shown.
 const SHOWN: usize = 8;
@@ -190,6 +190,9 @@ fn write_end(out: &mut String, report: &Report) -> fmt::Result {
             some(&report.answers)
         ),
         Some(false) => writeln!(out, "Does not resolve: {spent}."),
+        None if is_silent(&report.steps) => {
+            writeln!(out, "Not known: the server did not answer. {spent}.")
+        }
         None => writeln!(out, "Not known: upstreams were not asked. {spent}."),
     }?;
     if report.differs {

@@ -74,7 +74,9 @@ impl Watched {
         let why = match failure.as_deref() {
             Some(UNASKED) => said(UNASKED),
             Some(failure) => said(failure),
-            None if why.text.is_empty() => self.in_general(exchange),
+            None if why.text.is_empty() && !self.passed_on(visit, exchange) => {
+                self.in_general(exchange)
+            }
             None => why,
         };
         self.trace.with(|seen| {
@@ -93,6 +95,14 @@ impl Watched {
                 }
             }
         });
+    }
+
+    /// Whether the query went on behind this plugin, which then did not decide.
+    fn passed_on(&self, visit: usize, exchange: &Exchange) -> bool {
+        self.trace.with(|seen| {
+            let mut behind = seen.visits.iter().skip(visit + 1);
+            behind.any(|other| other.depth == exchange.depth)
+        })
     }
 
     /// Why, as far as the plugin's name and the exchange tell.

@@ -51,6 +51,42 @@ items:
   status: { podIP: 192.0.2.7, phase: Running }
 "#;
 
+/// Only who decides says why.
+#[tokio::test]
+async fn who_passes_a_query_on_is_not_said_to_have_decided() {
+    let corefile = ".:53 {
+    acl {
+        block net 192.0.2.0/24
+    }
+    cache 30
+    hosts {
+        192.0.2.9 a.test
+        fallthrough
+    }
+    kubernetes cluster.local {
+        manifests cluster.yaml
+    }
+}
+";
+    let folder = folder(corefile);
+    let arguments = ["explain", "web", "--from", "shop", "-conf", "Corefile"];
+    let ran = run(folder.path(), &[&arguments[..], &["-o", "json"]].concat()).await;
+    let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let visits = &found["steps"][0]["queries"][0]["evaluated"]["visits"];
+    let visits = visits.as_array().expect("visits").iter();
+    let whys: Vec<_> = visits
+        .map(|visit| (visit["plugin"].as_str(), visit["why"].as_str()))
+        .collect();
+    let by = "Service `web` in namespace `shop`";
+    let want = [
+        ("acl", None),
+        ("cache", None),
+        ("hosts", None),
+        ("kubernetes", Some(by)),
+    ];
+    assert_eq!(whys, want.map(|(plugin, why)| (Some(plugin), why)));
+}
+
 /// What kubeadm writes, without an upstream.
 const KUBEADM: &str = ".:53 {
     errors
