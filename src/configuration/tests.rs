@@ -36,6 +36,33 @@ fn build(text: &str) -> Result<Configuration, ConfigurationError> {
     draft(text)?.build(&Handle::current(), Kept::default())
 }
 
+/// What follows something follows it for a configuration: one that is refused
+/// after it was built, say for a port in use, must not go on asking and reading.
+#[tokio::test]
+async fn one_that_never_comes_into_force_leaves_nothing_running() {
+    for directive in [
+        "hosts /nowhere",
+        "loadbalance weighted /nowhere",
+        "secondary {\n transfer from 192.0.2.1\n }",
+        "secondary {\n transfer from 192.0.2.1\n catalog\n }",
+        "kubernetes cluster.local {\n manifests /dev/null\n }\n transfer {\n to *\n }",
+        "forward . 192.0.2.1",
+        "health 127.0.0.1:0",
+        "prometheus 127.0.0.1:0",
+    ] {
+        let running = || Handle::current().metrics().num_alive_tasks();
+        let before = running();
+        drop(build(&format!(". {{\n {directive}\n}}")).unwrap());
+        let ended = async {
+            while running() > before {
+                tokio::task::yield_now().await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(5), ended).await;
+        assert!(ended.is_ok(), "{directive}: {} run on", running() - before);
+    }
+}
+
 #[tokio::test]
 async fn blocks_are_grouped_by_address() {
     let configuration = build(

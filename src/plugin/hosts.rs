@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corefile::{Dispenser, Error, Token, duration, number};
+use tokio_util::task::AbortOnDropHandle;
 
 use self::file::HostsFile;
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
@@ -171,7 +172,7 @@ impl Spec for HostsSpec {
         });
         if !self.reload.is_zero() {
             let (hosts, reload) = (hosts.clone(), self.reload);
-            let task = builder.control.spawn(async move {
+            let looking = builder.control.spawn(async move {
                 let mut ticks = tokio::time::interval(reload);
                 // The first tick comes at once, and the file is read at startup.
                 ticks.tick().await;
@@ -182,6 +183,8 @@ impl Spec for HostsSpec {
                     let _ = tokio::task::spawn_blocking(move || hosts.file.update()).await;
                 }
             });
+            // It ends with the hook, too, when the configuration never comes into force.
+            let task = AbortOnDropHandle::new(looking);
             builder.on_shutdown(move || {
                 task.abort();
                 Box::pin(std::future::ready(Ok(())))

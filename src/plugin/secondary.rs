@@ -60,6 +60,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::keeper::{Keeper, Role};
 use self::members::Catalogs;
@@ -121,7 +122,8 @@ fn parse(directive: &corefile::Directive, block: &Block) -> Parsed {
 /// A zone that is followed, and a token that every block that uses it has a copy of.
 struct Followed {
     keeper: Arc<Keeper>,
-    task: tokio::task::AbortHandle,
+    /// Ends with it, too, when no configuration ever had it in force.
+    task: AbortOnDropHandle<()>,
     token: Arc<()>,
 }
 
@@ -133,7 +135,7 @@ impl Spec for SecondarySpec {
             builder.push(Arc::new(Unasked::new(DEFINITION.name, takes)));
             return Ok(());
         }
-        let mut keepers = Vec::new();
+        let mut held = Vec::new();
         let catalogs = self.catalogs(builder)?;
         for source in &self.zones {
             // A reload that changes nothing here goes on with the same copy.
@@ -148,7 +150,7 @@ impl Spec for SecondarySpec {
             };
             let followed = builder.kept.take_or(&key, || {
                 let keeper = Arc::new(Keeper::new(source.clone(), role));
-                let task = control.spawn(keeper.clone().run()).abort_handle();
+                let task = AbortOnDropHandle::new(control.spawn(keeper.clone().run()));
                 let token = Arc::new(());
                 Ok::<_, BuildError>(Arc::new(Followed {
                     keeper,
@@ -159,7 +161,7 @@ impl Spec for SecondarySpec {
             // Lost with the hook when the configuration never comes into force.
             let token = Arc::clone(&followed.token);
             let keeper = Arc::clone(&followed.keeper);
-            keepers.push(keeper.clone());
+            held.push(followed.clone());
             let members = listing.clone();
             builder.on_startup(move || {
                 Box::pin(async move {
@@ -184,7 +186,7 @@ impl Spec for SecondarySpec {
                 Box::pin(std::future::ready(Ok(())))
             });
         }
-        builder.push(Arc::new(Secondary::new(keepers, catalogs, self.fall)));
+        builder.push(Arc::new(Secondary::new(held, catalogs, self.fall)));
         Ok(())
     }
 }
@@ -208,6 +210,8 @@ struct Secondary {
     /// Longest zone first.
     keepers: Vec<Arc<Keeper>>,
     catalogs: Option<Arc<Catalogs>>,
+    /// Zones are followed while somebody has these.
+    _held: Vec<Arc<Followed>>,
     fall: Zones,
     /// The zones of the Corefile that do not fall through as a whole.
     live: Vec<NameBuf>,
@@ -244,7 +248,9 @@ enum Step {
 }
 
 impl Secondary {
-    fn new(mut keepers: Vec<Arc<Keeper>>, catalogs: Option<Arc<Catalogs>>, fall: Zones) -> Self {
+    fn new(held: Vec<Arc<Followed>>, catalogs: Option<Arc<Catalogs>>, fall: Zones) -> Self {
+        let keepers = held.iter().map(|followed| followed.keeper.clone());
+        let mut keepers: Vec<_> = keepers.collect();
         keepers.sort_by_key(|keeper| std::cmp::Reverse(keeper.origin().wire().len()));
         let zones = keepers.iter().map(|keeper| keeper.origin());
         let live = zones.filter(|zone| !fall.contain(*zone));
@@ -253,6 +259,7 @@ impl Secondary {
             passed: fall.iter().cloned().collect(),
             keepers,
             catalogs,
+            _held: held,
             fall,
         }
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::address;
 use crate::plugin::{BuildError, Builder};
@@ -96,7 +97,7 @@ impl Weights {
         if reload.is_zero() {
             return;
         }
-        let task = builder.control.spawn(async move {
+        let looking = builder.control.spawn(async move {
             let mut ticks = tokio::time::interval(reload);
             // The first tick comes at once, and the file is read at startup.
             ticks.tick().await;
@@ -109,6 +110,8 @@ impl Weights {
                 }
             }
         });
+        // It ends with the hook, too, when the configuration never comes into force.
+        let task = AbortOnDropHandle::new(looking);
         builder.on_shutdown(move || {
             task.abort();
             Box::pin(std::future::ready(Ok(())))
