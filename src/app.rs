@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use corefile::SystemHost;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::cli::Options;
@@ -100,7 +101,16 @@ pub async fn run(options: Options, host: Host) -> Result<u8, StartError> {
     if let Some(file) = host.warm {
         plugin::warm_caches(&mut kept, &file);
     }
-    let mut app = App::start(options, server, kept, host.serving).await?;
+    let mut reload = false;
+    let started = tokio::select! {
+        started = App::start(options, server, kept, host.serving) => started,
+        // The start may wait long for what it needs, say the API server.
+        () = end(&mut signals, &mut requests, &mut reload) => return Ok(0),
+    };
+    let mut app = started?;
+    if reload {
+        app.reload_by_signal().await;
+    }
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -118,6 +128,33 @@ pub async fn run(options: Options, host: Host) -> Result<u8, StartError> {
                 Request::Metrics(reply) => drop(reply.send(exposition())),
             },
             () = app.watch.tick() => app.look().await,
+        }
+    }
+}
+
+/// Waits until the process is told to end before it serves. A reload that is
+/// asked for meanwhile is noted; there is nothing to be had yet.
+async fn end(
+    signals: &mut Signals,
+    requests: &mut Option<mpsc::Receiver<Request>>,
+    reload: &mut bool,
+) {
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => *reload = true,
+                Signal::Terminate => {
+                    return info!("SIGTERM: Shutting down servers then terminating");
+                }
+                Signal::Interrupt => return info!("SIGINT: Shutting down"),
+            },
+            request = host::next(requests) => match request {
+                Request::Reload => *reload = true,
+                Request::Stop => {
+                    return info!("SIGTERM: Shutting down servers then terminating");
+                }
+                Request::Dump(..) | Request::Metrics(_) => {}
+            },
         }
     }
 }

@@ -78,6 +78,18 @@ async fn sigterm_without_health_ends_at_once() {
 }
 
 #[tokio::test]
+async fn a_start_that_waits_for_the_api_server_ends_at_once() {
+    let corefile = "cluster.local {\n kubernetes {\n endpoint http://127.0.0.1:1\n startup_timeout 10m\n }\n}\n";
+    for signal in ["TERM", "INT"] {
+        let mut server = pando(corefile).spawn().unwrap();
+        let line = "waiting for Kubernetes API before starting server";
+        server.wait_for_line(line, BOUND).await.unwrap();
+        server.signal(signal).await.unwrap();
+        assert_eq!(ended(&mut server).await, Some(0), "{signal}");
+    }
+}
+
+#[tokio::test]
 async fn sigquit_does_not_wait_for_anything() {
     let corefile = ". {\n health 127.0.0.1:$HEALTH_PORT {\n lameduck 1h\n }\n whoami\n}\n";
     let mut server = pando(corefile).start().await.unwrap();
