@@ -61,6 +61,8 @@ pub struct Start<'a> {
     pub warm: Option<&'a OwnedFd>,
     /// Where successors call.
     pub listener: Option<&'a OwnedFd>,
+    /// Whether the instance before serves again should the parent be gone.
+    pub backed: bool,
 }
 
 /// A worker.
@@ -96,6 +98,7 @@ impl Child {
         let order = Order::Start {
             warm: start.warm.is_some(),
             handover: start.listener.is_some(),
+            backed: start.backed,
         };
         channel.send_now(&order.encode(), &files)?;
         let process = Command::new(start.program.path())

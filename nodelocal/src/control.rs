@@ -42,6 +42,9 @@ pub enum Order {
         warm: bool,
         /// Whether the third is there.
         handover: bool,
+        /// Whether the instance before is there, and serves again should the
+        /// parent be gone.
+        backed: bool,
     },
     /// A socket itself.
     Opened {
@@ -69,6 +72,8 @@ pub enum Order {
         /// To be repeated in the reply.
         id: u32,
     },
+    /// The instance before is gone for good.
+    Alone,
 }
 
 impl Report {
@@ -125,13 +130,18 @@ impl Order {
     pub fn encode(self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let (kind, id) = match self {
-            Self::Start { warm, handover } => return vec![1, warm.into(), handover.into()],
+            Self::Start {
+                warm,
+                handover,
+                backed,
+            } => return vec![1, warm.into(), handover.into(), backed.into()],
             Self::Opened { id } => (2, Some(id)),
             Self::Refused { id, .. } => (3, Some(id)),
             Self::Reload => (4, None),
             Self::Stop => (5, None),
             Self::Dump { id } => (6, Some(id)),
             Self::Metrics { id } => (7, Some(id)),
+            Self::Alone => (9, None),
         };
         bytes.push(kind);
         bytes.extend(id.into_iter().flat_map(u32::to_be_bytes));
@@ -152,6 +162,7 @@ impl Order {
             1 => Self::Start {
                 warm: reader.flag()?,
                 handover: reader.flag()?,
+                backed: reader.flag()?,
             },
             2 => Self::Opened { id: reader.u32()? },
             3 => Self::Refused {
@@ -162,6 +173,7 @@ impl Order {
             5 => Self::Stop,
             6 => Self::Dump { id: reader.u32()? },
             7 => Self::Metrics { id: reader.u32()? },
+            9 => Self::Alone,
             _ => return Err(Malformed),
         };
         reader.end()?;
@@ -172,7 +184,7 @@ impl Order {
     #[must_use]
     pub fn descriptors(self) -> usize {
         match self {
-            Self::Start { warm, handover } => 1 + usize::from(warm) + usize::from(handover),
+            Self::Start { warm, handover, .. } => 1 + usize::from(warm) + usize::from(handover),
             Self::Opened { .. } | Self::Dump { .. } => 1,
             _ => 0,
         }
@@ -215,6 +227,7 @@ mod tests {
             Order::Start {
                 warm: true,
                 handover: false,
+                backed: true,
             },
             Order::Opened { id: 1 },
             Order::Refused { id: 2, errno: 98 },
@@ -222,6 +235,7 @@ mod tests {
             Order::Stop,
             Order::Dump { id: 3 },
             Order::Metrics { id: 4 },
+            Order::Alone,
         ];
         for order in orders {
             assert_eq!(Order::decode(&order.encode()), Ok(order));
@@ -230,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn anything_else_is_refused_or_means_itself(bytes in prop::collection::vec(any::<u8>(), 0..64), kind in 0u8..9) {
+        fn anything_else_is_refused_or_means_itself(bytes in prop::collection::vec(any::<u8>(), 0..64), kind in 0u8..11) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
                 *first = kind;

@@ -7,9 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use crate::channel::Channel;
 use crate::control::Report;
-use crate::handover::Word;
+use crate::handover::{Caller, Word};
 
 /// Everything that the supervisor acts on, but time.
 #[derive(Debug)]
@@ -27,8 +26,8 @@ pub(crate) enum Event {
     /// Somebody wants the worker's metrics: a file with them. Dropped where
     /// there are none.
     Scrape(oneshot::Sender<oneshot::Receiver<Option<OwnedFd>>>),
-    /// Another instance has called.
-    Caller(Channel),
+    /// Another instance has called, or what is left of one.
+    Caller(Caller),
     /// The instance that takes over, by its number, said something or is gone.
     Successor(u64, Option<Word>),
     /// The instance that we take over from said something or is gone.

@@ -10,6 +10,16 @@
 //!   Goodbye | Resume | (gone) ─▶  waits for its end | serves again
 //! ```
 //!
+//! Where the successor is gone without a word, its worker may be there and
+//! serve on. It calls, too, and ends once the instance before serves again:
+//!
+//! ```text
+//! the worker                                the instance before
+//!   connect, Orphan           ─▶
+//!                             ◀─  Hello
+//!                             ◀─  Settled
+//! ```
+//!
 //! Descriptors are shared, so a datagram is received by one of the two and
 //! none is lost. Peers must have our user id, which the kernel vouches for.
 
@@ -46,6 +56,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PARTS: usize = 64;
 /// Successors that may wait to be accepted.
 const BACKLOG: i32 = 8;
+
+/// How long a worker waits for the instance before to answer its call. Another
+/// successor that calls meanwhile is patient for longer.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Who has called.
+#[derive(Debug)]
+pub enum Caller {
+    /// An instance that wants to take over.
+    Successor(Channel),
+    /// The worker of one that did, and is gone.
+    Orphan(Channel),
+}
 
 /// Why nothing is taken over.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +198,9 @@ pub async fn give(channel: &Channel, estate: &Estate) -> io::Result<()> {
 ///
 /// Whatever keeps us from it; then what is at `path` stays as it is.
 pub async fn take(path: &Path) -> Result<Option<(Channel, Estate)>, TakeError> {
+    let Some(channel) = reach(path)? else {
+        return Ok(None);
+    };
     let system = |source: io::Error| TakeError::System {
         path: path.to_owned(),
         source,
@@ -183,25 +209,6 @@ pub async fn take(path: &Path) -> Result<Option<(Channel, Estate)>, TakeError> {
         path: path.to_owned(),
         why: why.to_owned(),
     };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(system(error)),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(TakeError::NoSocket(path.to_owned()));
-        }
-        Ok(_) => {}
-    }
-    let channel = match dial(path) {
-        Ok(channel) => channel,
-        // Its owner has ended without taking it away.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
-        Err(error) => return Err(system(error)),
-    };
-    let (own, found) = (own_uid(), channel.peer_uid().map_err(system)?);
-    if found != own {
-        let path = path.to_owned();
-        return Err(TakeError::Stranger { path, found, own });
-    }
     let next = async || match timeout(PATIENCE, hear(&channel)).await {
         Err(_) => Err(protocol("it does not answer")),
         Ok(Err(error)) => Err(protocol(&error.to_string())),
@@ -230,6 +237,57 @@ pub async fn take(path: &Path) -> Result<Option<(Channel, Estate)>, TakeError> {
         }
     }
     Err(protocol("it hands over something else"))
+}
+
+/// A connection to whoever is behind `path`, if they are trusted; `None` where
+/// there is nobody.
+fn reach(path: &Path) -> Result<Option<Channel>, TakeError> {
+    let system = |source: io::Error| TakeError::System {
+        path: path.to_owned(),
+        source,
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(system(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(TakeError::NoSocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    let channel = match dial(path) {
+        Ok(channel) => channel,
+        // Its owner has ended without taking it away.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
+        Err(error) => return Err(system(error)),
+    };
+    let (own, found) = (own_uid(), channel.peer_uid().map_err(system)?);
+    if found != own {
+        let path = path.to_owned();
+        return Err(TakeError::Stranger { path, found, own });
+    }
+    Ok(Some(channel))
+}
+
+/// Whether the instance before the one behind whose path we served serves
+/// again; waits until it does. To be asked by an orphaned worker.
+pub async fn is_relieved(path: &Path) -> bool {
+    let Ok(Some(channel)) = reach(path) else {
+        return false;
+    };
+    if say(&channel, &Word::Orphan, &[]).is_err() {
+        return false;
+    }
+    let hello = timeout(ANSWER, hear(&channel)).await;
+    if !matches!(hello, Ok(Ok(Some((Word::Hello, _))))) {
+        return false;
+    }
+    loop {
+        match hear(&channel).await {
+            Ok(Some((Word::Settled { last: true, .. }, _))) => return true,
+            Ok(Some((Word::Settled { .. }, _))) => {}
+            _ => return false,
+        }
+    }
 }
 
 trait NextIf: Iterator {
@@ -282,7 +340,7 @@ impl Listener {
     ///
     /// The system's, for lack of descriptors and such; or what was wrong with
     /// a peer, which is none then.
-    pub async fn accept(&self) -> io::Result<Channel> {
+    pub async fn accept(&self) -> io::Result<Caller> {
         let channel = Channel::from(self.0.accept().await?.0);
         let (own, found) = (own_uid(), channel.peer_uid()?);
         if found != own {
@@ -290,16 +348,17 @@ impl Listener {
                 "a process with user id {found}, not {own}, is refused"
             )));
         }
-        match timeout(PATIENCE, hear(&channel)).await? {
-            Ok(Some((Word::Hello, _))) => {}
+        let caller = match timeout(PATIENCE, hear(&channel)).await? {
+            Ok(Some((Word::Hello, _))) => Caller::Successor,
+            Ok(Some((Word::Orphan, _))) => Caller::Orphan,
             _ => {
                 return Err(io::Error::other(
                     "a process that is no pando-node of this version",
                 ));
             }
-        }
+        };
         say(&channel, &Word::Hello, &[])?;
-        Ok(channel)
+        Ok(caller(channel))
     }
 }
 
@@ -363,7 +422,9 @@ mod tests {
             listener: Some(copy),
         };
         let old = tokio::spawn(async move {
-            let channel = listener.accept().await.unwrap();
+            let Caller::Successor(channel) = listener.accept().await.unwrap() else {
+                panic!("an orphan");
+            };
             give(&channel, &estate).await.unwrap();
             let mut settled = Vec::new();
             loop {

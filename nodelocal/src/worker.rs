@@ -2,7 +2,7 @@
 //!
 //! Its parent has the other end of its standard input. When the parent ends without a word, a worker that has the
 //! listener of the hand-over serves on until another instance takes its
-//! sockets over; any other ends too.
+//! sockets over, or the one before serves again; any other ends too.
 
 mod orphan;
 mod parent;
@@ -14,7 +14,6 @@ use std::thread;
 
 use anyhow::Context;
 use pando::app::{self, Host, Request};
-use pando::cli::Options;
 use pando::telemetry;
 use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
@@ -22,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::channel::{self, Wait};
 use crate::control::Order;
+use crate::flags::Flags;
 use parent::Parent;
 
 /// Requests of the parent that may wait.
@@ -35,6 +35,8 @@ struct Inheritance {
     warm: Option<OwnedFd>,
     /// Where successors call.
     listener: Option<OwnedFd>,
+    /// Whether the instance before serves again when the parent is gone.
+    backed: bool,
 }
 
 /// Serves until the parent or a signal ends it; the exit code.
@@ -42,7 +44,8 @@ struct Inheritance {
 /// # Errors
 ///
 /// Whatever keeps it from serving in the first place.
-pub fn run(mut options: Options) -> anyhow::Result<u8> {
+pub fn run(flags: Flags) -> anyhow::Result<u8> {
+    let mut options = flags.server;
     // It is the parent's.
     options.pidfile = None;
     // It was started by a descriptor, whose number would be its name in lists.
@@ -56,11 +59,12 @@ pub fn run(mut options: Options) -> anyhow::Result<u8> {
         ledger,
         warm,
         listener,
+        backed,
     } = begin(&socket)?;
     telemetry::init(telemetry::LINES).context("cannot start a thread")?;
     let runtime = app::control().context("cannot start threads")?;
     let (requests, receiver) = mpsc::channel::<Request>(REQUESTS);
-    let (parent, replies) = Parent::new(socket);
+    let (parent, replies) = Parent::new(socket, backed);
     thread::Builder::new()
         .name("parent".to_owned())
         .spawn({
@@ -68,7 +72,8 @@ pub fn run(mut options: Options) -> anyhow::Result<u8> {
             let control = runtime.handle().clone();
             move || {
                 parent.listen(&replies, &requests, &control);
-                orphan::run(&parent, listener, requests, &control);
+                let place = listener.zip(flags.handover);
+                orphan::run(&parent, place, requests, &control);
             }
         })
         .context("cannot start a thread")?;
@@ -89,10 +94,15 @@ fn begin(socket: &OwnedFd) -> anyhow::Result<Inheritance> {
     let order = Order::decode(&parcel.bytes)?;
     let mut files = parcel.descriptors.into_iter();
     match order {
-        Order::Start { warm, handover } if files.len() == order.descriptors() => Ok(Inheritance {
+        Order::Start {
+            warm,
+            handover,
+            backed,
+        } if files.len() == order.descriptors() => Ok(Inheritance {
             ledger: files.next().context("no ledger")?,
             warm: warm.then(|| files.next()).flatten(),
             listener: handover.then(|| files.next()).flatten(),
+            backed,
         }),
         _ => anyhow::bail!("the parent begins with another order"),
     }

@@ -10,7 +10,7 @@ fn main() {
     let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_default();
     let code = match flags::parse(arguments) {
-        Ok(Command::Run(flags)) => worker::run(flags.server).unwrap_or_else(|error| {
+        Ok(Command::Run(flags)) => worker::run(*flags).unwrap_or_else(|error| {
             telemetry::flush();
             eprintln!("{error:#}");
             1

@@ -35,6 +35,9 @@ pub enum Word {
     Resume,
     /// The successor ends, and others serve.
     Goodbye,
+    /// A worker whose parent is gone serves until whoever is called does. The
+    /// first word, in the place of Hello.
+    Orphan,
 }
 
 /// Why there is nothing to be had.
@@ -77,6 +80,7 @@ impl Word {
             }
             Self::Resume => bytes.push(6),
             Self::Goodbye => bytes.push(7),
+            Self::Orphan => bytes.push(8),
         }
         bytes
     }
@@ -101,6 +105,7 @@ impl Word {
             },
             6 => Self::Resume,
             7 => Self::Goodbye,
+            8 => Self::Orphan,
             _ => return Err(Malformed),
         };
         reader.end()?;
@@ -153,6 +158,7 @@ pub(super) mod tests {
             },
             Word::Resume,
             Word::Goodbye,
+            Word::Orphan,
         ] {
             let bytes = word.encode();
             assert!(bytes.len() <= MAX_OCTETS);
@@ -162,7 +168,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn anything_else_is_refused_or_means_itself(bytes in prop::collection::vec(any::<u8>(), 0..96), kind in 0u8..9) {
+        fn anything_else_is_refused_or_means_itself(bytes in prop::collection::vec(any::<u8>(), 0..96), kind in 0u8..10) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
                 *first = kind;

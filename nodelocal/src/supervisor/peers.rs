@@ -18,7 +18,8 @@ use crate::channel::Channel;
 use crate::control::Order;
 use crate::files;
 use crate::handover::{
-    DUMP, Estate, Listener, Refusal, TakeError, Word, accept_failed, give, hear, say, settle, take,
+    Caller, DUMP, Estate, Listener, Refusal, TakeError, Word, accept_failed, give, hear, say,
+    settle, take,
 };
 use crate::holder::Key;
 use crate::restarts::Restarts;
@@ -144,7 +145,7 @@ impl Supervisor {
         let task = tokio::spawn(async move {
             loop {
                 match listener.accept().await {
-                    Ok(channel) => drop(events.send(Event::Caller(channel))),
+                    Ok(caller) => drop(events.send(Event::Caller(caller))),
                     Err(error) => accept_failed(&error).await,
                 }
             }
@@ -152,8 +153,20 @@ impl Supervisor {
         self.accepting = Some(task.abort_handle());
     }
 
-    /// Another instance called: hands everything over to it.
-    pub(super) fn called(&mut self, channel: Channel) {
+    /// Another instance called, or a worker that it has left.
+    pub(super) fn called(&mut self, caller: Caller) {
+        match caller {
+            Caller::Successor(channel) => self.hand_over(channel),
+            Caller::Orphan(channel) => {
+                info!("A worker whose parent is gone serves until we do");
+                self.returning = Some(Arc::new(channel));
+                self.hand_back();
+            }
+        }
+    }
+
+    /// Hands everything over to another instance.
+    fn hand_over(&mut self, channel: Channel) {
         let refusal = match self.phase {
             Phase::Serving if self.successor.is_none() => None,
             Phase::Serving => Some(Refusal::Busy),
@@ -297,20 +310,30 @@ impl Supervisor {
         if self.phase != Phase::Serving || !serves {
             return;
         }
-        let keys: Vec<Key> = self.holder.keys().collect();
-        if let Some(successor) = self.returning.take()
-            && let Err(error) = settle(&successor, &keys)
-        {
-            warn!("The other instance is gone: {error}");
-        }
+        self.hand_back();
         let Some(predecessor) = self.predecessor.as_mut().filter(|it| !it.settled) else {
             return;
         };
         predecessor.settled = true;
         info!("Took over from the other instance");
+        let keys: Vec<Key> = self.holder.keys().collect();
         // Its end is heard of by its own event.
         let _ = settle(&predecessor.channel, &keys);
         self.accept();
+    }
+
+    /// Tells who has served in our place that it need not, if we serve.
+    fn hand_back(&mut self) {
+        let serves = self.worker.as_ref().is_some_and(|worker| worker.serves);
+        if self.phase != Phase::Serving || !serves {
+            return;
+        }
+        let keys: Vec<Key> = self.holder.keys().collect();
+        if let Some(other) = self.returning.take()
+            && let Err(error) = settle(&other, &keys)
+        {
+            warn!("The other instance is gone: {error}");
+        }
     }
 
     /// The predecessor said something, or is gone: the exit code where that
@@ -327,6 +350,9 @@ impl Supervisor {
             (_, Some(word)) => warn!("The other instance says {word:?} at the wrong time"),
             (phase, None) => {
                 let settled = self.predecessor.take().is_some_and(|it| it.settled);
+                if let Some(worker) = &self.worker {
+                    worker.order(Order::Alone, &[]);
+                }
                 if phase == Phase::Yielding {
                     return self.tear_down();
                 }

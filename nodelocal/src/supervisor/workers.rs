@@ -26,6 +26,7 @@ impl Supervisor {
             ledger: &self.ledger,
             warm: warm.as_ref(),
             listener: self.listener.as_ref(),
+            backed: self.predecessor.is_some(),
         };
         match Child::start(self.lives, &start, &self.events) {
             Ok(child) => self.worker = Some(child),

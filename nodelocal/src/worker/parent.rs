@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(super) struct Parent {
     ids: AtomicU32,
     /// Every socket once more, for the day when the parent is gone.
     kept: Mutex<Holder>,
+    /// Whether the instance before serves again should the parent be gone.
+    backed: AtomicBool,
 }
 
 /// What came of a request for a socket.
@@ -40,15 +42,21 @@ pub(super) struct Reply {
 }
 
 impl Parent {
-    pub(super) fn new(socket: OwnedFd) -> (Arc<Self>, Sender<Reply>) {
+    pub(super) fn new(socket: OwnedFd, backed: bool) -> (Arc<Self>, Sender<Reply>) {
         let (sender, replies) = channel();
         let parent = Self {
             socket,
             replies: Mutex::new(replies),
             ids: AtomicU32::new(0),
             kept: Mutex::default(),
+            backed: AtomicBool::new(backed),
         };
         (Arc::new(parent), sender)
+    }
+
+    /// Whether the instance before serves again when the parent is gone.
+    pub(super) fn is_backed(&self) -> bool {
+        self.backed.load(Ordering::Relaxed)
     }
 
     /// Tells that a configuration is in force.
@@ -97,6 +105,7 @@ impl Parent {
             // requests may wait; more of these would say nothing new.
             (Order::Reload, _) => drop(requests.try_send(Request::Reload)),
             (Order::Stop, _) => drop(requests.blocking_send(Request::Stop)),
+            (Order::Alone, _) => self.backed.store(false, Ordering::Relaxed),
             (Order::Metrics { id }, _) => {
                 let (reply, text) = oneshot::channel();
                 drop(requests.try_send(Request::Metrics(reply)));
@@ -132,8 +141,11 @@ impl Parent {
 
     fn open(&self, key: Key) -> io::Result<OwnedFd> {
         match self.ask(key) {
-            // Gone, then: what it kept is kept here, and what is new is ours.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.kept().open(key),
+            // Gone, then: what it kept is kept here, and what is new is ours. But
+            // where others serve again, clients would be dealt out to that, too.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && !self.is_backed() => {
+                self.kept().open(key)
+            }
             Err(error) => Err(error),
             Ok(socket) => {
                 let address = crate::holder::address(socket.as_fd())?;

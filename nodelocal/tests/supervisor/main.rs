@@ -74,26 +74,67 @@ async fn the_old_one_serves_again_when_its_successor_dies() {
     let mut new = node.succeed("Corefile2").await;
     gone(first).await;
     let orphan = new.worker().unwrap();
-    new.kill_parent().await;
-    old.says("serving again").await;
-    node::kill(orphan);
     let lines = old.lines().len();
+    new.kill_parent().await;
+    old.says_after(lines, "serving again").await;
+    // Its worker has served meanwhile, and does not stay beside the old one's:
+    // a successor that called would find either of both.
+    gone(orphan).await;
     answers(&load, 500).await;
     // And is replaced as if nothing had been.
+    let lines = old.lines().len();
     let again = node.succeed("Corefile3").await;
     answers(&load, 200).await;
     let tally = load.finish().await.unwrap();
-    assert!(tally.unanswered <= lost_with_the_orphan(), "{tally}");
+    assert_eq!(tally.unanswered, 0, "{tally}");
     old.says_after(lines, "Another instance has taken over")
         .await;
     old.end().await;
     again.end().await;
 }
 
-/// A worker that is killed when nobody watches over it takes with it what it
-/// had received: some milliseconds of queries.
-fn lost_with_the_orphan() -> u64 {
-    200
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_of_a_successor_that_dies_at_once_does_not_stay() {
+    let node = Node::new().await;
+    let old = node.start().await;
+    let load = node.load();
+    answers(&load, 200).await;
+    let mut new = node.spawn("Corefile2");
+    let orphan = until("a worker", BOUND, || async { new.worker() });
+    let orphan = orphan.await.unwrap();
+    new.kill_parent().await;
+    old.says("ended before it served; serving on").await;
+    gone(orphan).await;
+    let again = node.succeed("Corefile3").await;
+    old.says("Another instance has taken over").await;
+    answers(&load, 200).await;
+    let tally = load.finish().await.unwrap();
+    assert_eq!(tally.unanswered, 0, "{tally}");
+    old.end().await;
+    again.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_serves_on_when_both_instances_are_gone() {
+    let node = Node::new().await;
+    let mut old = node.start().await;
+    let mut new = node.succeed("Corefile2").await;
+    let load = node.load();
+    answers(&load, 200).await;
+    let worker = new.worker().unwrap();
+    // At the same time, as far as they can tell.
+    for agent in [&old, &new] {
+        node::kill(agent.pid().unwrap());
+    }
+    old.kill_parent().await;
+    new.kill_parent().await;
+    answers(&load, 500).await;
+    let again = node.succeed("Corefile3").await;
+    gone(worker).await;
+    answers(&load, 200).await;
+    let tally = load.finish().await.unwrap();
+    assert_eq!(tally.unanswered, 0, "{tally}");
+    again.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
