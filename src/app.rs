@@ -96,6 +96,7 @@ pub async fn run(options: Options, host: Host) -> Result<u8, StartError> {
     telemetry::keep_panics();
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
     let server = Server::start(workers, host.opener.clone(), host.ledger)?;
+    (host.started)(server.pulse());
     let mut requests = host.requests;
     let mut kept = Kept::new(host.opener);
     if let Some(file) = host.warm {

@@ -14,6 +14,7 @@ mod ledger;
 mod listener;
 mod mmsg;
 mod parked;
+mod pulse;
 mod shared;
 pub mod socket;
 mod tally;
@@ -35,6 +36,7 @@ use tokio::time::timeout;
 pub use address::ListenAddress;
 pub use direct::Direct;
 pub use listener::{Block, Listener, View};
+pub use pulse::Pulse;
 pub use socket::ListenError;
 
 use ledger::Share;
@@ -150,6 +152,11 @@ impl Server {
             opener,
             serving: HashMap::new(),
         })
+    }
+
+    /// By which the workers are asked for a sign of life.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::of(&self.workers)
     }
 
     /// Opens the addresses of a plan that are not served yet.

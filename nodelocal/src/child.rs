@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::channel::{self, Channel, Parcel};
 use crate::control::{Order, Report};
 use crate::event::Event;
+use crate::watchdog::Watchdog;
 
 /// The file of the worker's program.
 const WORKER: &str = "pando-node-worker";
@@ -74,6 +75,8 @@ pub struct Child {
     pub pid: u32,
     /// Whether it serves.
     pub serves: bool,
+    /// Looks for its signs of life.
+    pub watchdog: Watchdog,
     channel: Arc<Channel>,
     asked: HashMap<u32, oneshot::Sender<Option<OwnedFd>>>,
     ids: u32,
@@ -121,6 +124,7 @@ impl Child {
             life,
             pid,
             serves: false,
+            watchdog: Watchdog::default(),
             channel,
             asked: HashMap::new(),
             ids: 0,

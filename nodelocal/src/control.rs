@@ -72,6 +72,11 @@ pub enum Order {
         /// To be repeated in the reply.
         id: u32,
     },
+    /// Give a sign of life, of every thread that serves.
+    Beat {
+        /// To be repeated in the reply.
+        id: u32,
+    },
     /// The instance before is gone for good.
     Alone,
 }
@@ -141,6 +146,7 @@ impl Order {
             Self::Stop => (5, None),
             Self::Dump { id } => (6, Some(id)),
             Self::Metrics { id } => (7, Some(id)),
+            Self::Beat { id } => (8, Some(id)),
             Self::Alone => (9, None),
         };
         bytes.push(kind);
@@ -173,6 +179,7 @@ impl Order {
             5 => Self::Stop,
             6 => Self::Dump { id: reader.u32()? },
             7 => Self::Metrics { id: reader.u32()? },
+            8 => Self::Beat { id: reader.u32()? },
             9 => Self::Alone,
             _ => return Err(Malformed),
         };
@@ -235,6 +242,7 @@ mod tests {
             Order::Stop,
             Order::Dump { id: 3 },
             Order::Metrics { id: 4 },
+            Order::Beat { id: 5 },
             Order::Alone,
         ];
         for order in orders {

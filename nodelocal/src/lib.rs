@@ -22,4 +22,5 @@ pub mod setup;
 pub mod status;
 pub mod supervisor;
 pub mod template;
+pub mod watchdog;
 pub mod worker;

@@ -13,6 +13,8 @@ const ENDS: usize = 3;
 const STEADY: Duration = Duration::from_secs(5);
 /// The first wait of a worker that does not stay up; the next ones double.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// How long after a worker that hung another one that hangs is no accident.
+const CALM: Duration = Duration::from_secs(60);
 /// The longest wait.
 const LAST_WAIT: Duration = Duration::from_secs(30);
 
@@ -24,6 +26,8 @@ pub struct Restarts {
     serving: Option<Instant>,
     /// Those that ended within the window: when, and since when they served.
     lives: VecDeque<(Option<Instant>, Instant)>,
+    /// When the last one was killed that hung.
+    hung: Option<Instant>,
     /// The last wait, while workers do not stay up.
     wait: Option<Duration>,
 }
@@ -45,6 +49,7 @@ impl Restarts {
             began: now,
             serving: None,
             lives: VecDeque::new(),
+            hung: None,
             wait: None,
         }
     }
@@ -54,14 +59,18 @@ impl Restarts {
         self.serving.get_or_insert(now);
     }
 
-    /// The worker ended, whatever the reason.
+    /// The worker ended, whatever the reason; it gave no sign of life for the
+    /// time of `silence` before, which is zero unless it hung.
     ///
     /// It is started anew at once, unless there were three ends and more
-    /// time without a worker than with one within the last 10 s. From then on
-    /// each wait is twice as long, from 1 s to 30 s, until one served for 5 s.
-    pub fn ended(&mut self, now: Instant) -> Decision {
+    /// time without a worker than with one within the last 10 s, or two that
+    /// hung within a minute. From then on each wait is twice as long, from 1 s
+    /// to 30 s, until one served for 5 s.
+    pub fn ended(&mut self, now: Instant, silence: Duration) -> Decision {
         let serving = self.serving.take();
         let served = serving.map_or(Duration::ZERO, |since| now - since);
+        let served = served.saturating_sub(silence);
+        let hangs = !silence.is_zero() && self.hangs_again(now);
         if served >= STEADY {
             self.wait = None;
         }
@@ -70,7 +79,7 @@ impl Restarts {
             .map_or(self.began, |start| start.max(self.began));
         self.lives.push_back((serving, now));
         self.lives.retain(|(_, end)| *end >= start);
-        if self.wait.is_none() && !self.is_failing(start, now) {
+        if self.wait.is_none() && !hangs && !self.is_failing(start, now) {
             return Decision {
                 wait: Duration::ZERO,
                 fail_open: false,
@@ -84,6 +93,11 @@ impl Restarts {
             wait,
             fail_open: true,
         }
+    }
+
+    fn hangs_again(&mut self, now: Instant) -> bool {
+        let last = self.hung.replace(now);
+        last.is_some_and(|last| now - last < CALM)
     }
 
     fn is_failing(&self, start: Instant, now: Instant) -> bool {
@@ -113,7 +127,7 @@ mod tests {
                 restarts.serving(now);
             }
             now += Duration::from_millis(*life);
-            let decision = restarts.ended(now);
+            let decision = restarts.ended(now, Duration::ZERO);
             let wait = Duration::from_millis(*expected);
             let fail_open = !wait.is_zero();
             assert_eq!(decision, Decision { wait, fail_open }, "{index}: {lives:?}");
@@ -144,6 +158,23 @@ mod tests {
     #[test]
     fn one_that_serves_less_than_half_of_the_time_is() {
         waits(&[(Some(60), 40, 0), (Some(60), 40, 0), (Some(60), 40, 1_000)]);
+    }
+
+    #[test]
+    fn one_that_hangs_twice_within_a_minute_is() {
+        const SILENCE: Duration = Duration::from_secs(10);
+        let mut now = Instant::now();
+        let mut restarts = Restarts::new(now);
+        // Seconds that a worker served, the last ten of them in silence, and
+        // the wait that follows.
+        for (life, wait) in [(3600, 0), (90, 0), (12, 1), (14, 2), (16, 1), (70, 0)] {
+            restarts.serving(now);
+            now += Duration::from_secs(life);
+            let decision = restarts.ended(now, SILENCE);
+            assert_eq!(decision.wait, Duration::from_secs(wait), "{life}");
+            assert_eq!(decision.fail_open, wait > 0, "{life}");
+            now += decision.wait;
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Status {
     pub fail_open: AtomicBool,
     /// Workers that ended without being told to.
     pub restarts: AtomicU64,
+    /// Those of them that were killed because they gave no sign of life.
+    pub hangs: AtomicU64,
     /// Hand-overs from another instance.
     pub taken: AtomicU64,
     /// Hand-overs to another instance.
@@ -60,7 +62,8 @@ impl Status {
             return (200, "OK".to_owned());
         }
         let mut text = match self.fail_open.load(Relaxed) {
-            true => "no worker stays up, so interface and rules are removed".to_owned(),
+            true => "no worker stays up or comes to serve, so interface and rules are removed"
+                .to_owned(),
             false => "no worker serves".to_owned(),
         };
         let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +85,7 @@ impl Status {
         family(
             "pando_node_fail_open",
             "gauge",
-            "Whether no worker stays up, so that interface and packet rules are removed.",
+            "Whether no worker stays up or comes to serve, so that interface and packet rules are removed.",
             &[("", self.fail_open.load(Relaxed).into())],
         );
         family(
@@ -93,6 +96,12 @@ impl Status {
                 ("{direction=\"given\"}", self.given.load(Relaxed)),
                 ("{direction=\"taken\"}", self.taken.load(Relaxed)),
             ],
+        );
+        family(
+            "pando_node_worker_hangs_total",
+            "counter",
+            "Counter of workers that were killed because they gave no sign of life.",
+            &[("", self.hangs.load(Relaxed))],
         );
         family(
             "pando_node_worker_restarts_total",
@@ -247,7 +256,7 @@ mod tests {
         assert_eq!(status.health(), (503, "no worker serves".to_owned()));
         status.ended("signal: 9 (SIGKILL)");
         status.fail_open.store(true, Relaxed);
-        let text = "no worker stays up, so interface and rules are removed; the last one ended with signal: 9 (SIGKILL)";
+        let text = "no worker stays up or comes to serve, so interface and rules are removed; the last one ended with signal: 9 (SIGKILL)";
         assert_eq!(status.health(), (503, text.to_owned()));
         status.serving.store(true, Relaxed);
         assert_eq!(status.health(), (200, "OK".to_owned()));

@@ -5,6 +5,7 @@
 //! All of it is one loop over events, in which nothing waits for anything else.
 
 mod peers;
+mod watch;
 mod workers;
 
 use std::fs;
@@ -20,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::channel::Channel;
@@ -37,6 +38,7 @@ use crate::restarts::Restarts;
 use crate::setup::Setup;
 use crate::status::{self, Status};
 use crate::template::{POLL, Template};
+use crate::watchdog::LOOK;
 
 use peers::{Met, Predecessor, Successor};
 
@@ -89,6 +91,8 @@ struct Supervisor {
     restarts: Restarts,
     /// When the next worker is to be started.
     restart: Option<Instant>,
+    /// Looks at which no worker served, one after the other.
+    unserved: u32,
     /// Whether interface and rules are there, or are on the way.
     claims: bool,
     /// Whether they are to be removed at the end.
@@ -155,6 +159,7 @@ pub async fn run(flags: Flags, arguments: Vec<String>, program: Program) -> anyh
         lives: 0,
         restarts: Restarts::new(Instant::now()),
         restart: None,
+        unserved: 0,
         claims: false,
         removes: false,
         template,
@@ -188,6 +193,9 @@ impl Supervisor {
         let now = Instant::now();
         let mut sync = interval_at(now + self.flags.interval, self.flags.interval);
         let mut poll = interval_at(now + POLL, POLL);
+        let mut look = interval_at(now + LOOK, LOOK);
+        // Time in which nobody could look is none in which nobody answered.
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let end = tokio::select! {
                 Some(event) = receiver.recv() => self.handle(event),
@@ -202,6 +210,10 @@ impl Supervisor {
                 }
                 _ = poll.tick() => {
                     self.poll();
+                    None
+                }
+                _ = look.tick() => {
+                    self.look();
                     None
                 }
             };

@@ -81,6 +81,10 @@ pub fn run(flags: Flags) -> anyhow::Result<u8> {
         opener: parent.clone(),
         ledger: Some(ledger),
         warm: warm.map(File::from),
+        started: Box::new({
+            let parent = parent.clone();
+            move |pulse| parent.started(pulse)
+        }),
         serving: Box::new(move || parent.serving()),
         requests: Some(receiver),
     };

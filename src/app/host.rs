@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::server::Pulse;
 use crate::server::socket::{Opener, System};
 
 /// What a process is given by the one that started it; `default` is a process
@@ -24,6 +25,9 @@ pub struct Host {
     /// What the caches of another process knew, to begin with: what it wrote for
     /// [`Request::Dump`].
     pub warm: Option<File>,
+    /// Called as soon as the workers run, which serve nothing yet: by what it is
+    /// given they can be asked whether they are alive.
+    pub started: Box<dyn FnOnce(Pulse) + Send>,
     /// Called each time a configuration has come into force: its sockets are read.
     pub serving: Box<dyn Fn() + Send + Sync>,
     /// What it is asked for, beside signals.
@@ -36,6 +40,7 @@ impl Default for Host {
             opener: Arc::new(System),
             ledger: None,
             warm: None,
+            started: Box::new(|_| {}),
             serving: Box::new(|| {}),
             requests: None,
         }

@@ -18,6 +18,7 @@ use super::connections::Connections;
 use super::job::Desk;
 use super::ledger::Share;
 use super::listener::{Listener, Local};
+use super::pulse::Beat;
 use super::socket::Sockets;
 use super::tcp::Connection;
 use super::udp::{Buffers, Udp};
@@ -37,6 +38,8 @@ pub(super) enum Command {
         /// Told when every query that is received from then on is served so.
         done: oneshot::Sender<()>,
     },
+    /// Give a sign of life: let go of this.
+    Beat(Arc<Beat>),
     /// Receive no more, finish what is in flight, end.
     Stop {
         /// Told when nothing is in flight.
@@ -113,6 +116,7 @@ pub(super) fn run(
                     // Nobody waits any more where the process is ending.
                     let _ = done.send(());
                 }
+                Command::Beat(beat) => drop(beat),
                 Command::Stop { done } => {
                     worker.stop().await;
                     let _ = done.send(());

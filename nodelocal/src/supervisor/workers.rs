@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -30,7 +31,7 @@ impl Supervisor {
         };
         match Child::start(self.lives, &start, &self.events) {
             Ok(child) => self.worker = Some(child),
-            Err(error) => self.failed(&format!("no start: {error}")),
+            Err(error) => self.failed(&format!("no start: {error}"), Duration::ZERO),
         }
     }
 
@@ -104,26 +105,30 @@ impl Supervisor {
         let worker = self.worker.take_if(|worker| worker.life == life)?;
         self.status.serving.store(false, Relaxed);
         match self.phase {
-            Phase::Serving => self.failed(how),
+            Phase::Serving => {
+                let silence = worker.watchdog.silence();
+                let how = match silence.is_zero() {
+                    true => how.to_owned(),
+                    false => format!("{how} after no sign of life for {silence:?}"),
+                };
+                self.failed(&how, silence);
+            }
             _ => error!("Worker {} ended with {how} while we end", worker.pid),
         }
         None
     }
 
-    /// A worker ended that should not have.
-    fn failed(&mut self, how: &str) {
+    /// A worker ended that should not have, after so long a silence.
+    fn failed(&mut self, how: &str, silence: Duration) {
         self.status.restarts.fetch_add(1, Relaxed);
         self.status.ended(how);
         let now = Instant::now();
-        let decision = self.restarts.ended(now);
+        let decision = self.restarts.ended(now, silence);
         if decision.fail_open {
-            if !self.status.fail_open.swap(true, Relaxed) {
-                error!("No worker stays up; clients are left to the cluster DNS until one does");
+            if !self.status.fail_open.load(Relaxed) {
+                error!("No worker stays up");
             }
-            if self.claims {
-                self.claims = false;
-                self.job(Job::Remove);
-            }
+            self.fail_open();
         }
         if decision.wait.is_zero() {
             warn!("A worker ended with {how}; starting another");

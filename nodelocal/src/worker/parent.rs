@@ -6,10 +6,11 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use pando::app::Request;
+use pando::server::Pulse;
 use pando::server::socket::Opener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +34,8 @@ pub(super) struct Parent {
     kept: Mutex<Holder>,
     /// Whether the instance before serves again should the parent be gone.
     backed: AtomicBool,
+    /// By which the threads that serve are asked for a sign of life.
+    pulse: OnceLock<Pulse>,
 }
 
 /// What came of a request for a socket.
@@ -50,8 +53,15 @@ impl Parent {
             ids: AtomicU32::new(0),
             kept: Mutex::default(),
             backed: AtomicBool::new(backed),
+            pulse: OnceLock::new(),
         };
         (Arc::new(parent), sender)
+    }
+
+    /// The threads that serve run; they serve nothing yet.
+    pub(super) fn started(&self, pulse: Pulse) {
+        // It is called once.
+        let _ = self.pulse.set(pulse);
     }
 
     /// Whether the instance before serves again when the parent is gone.
@@ -106,6 +116,12 @@ impl Parent {
             (Order::Reload, _) => drop(requests.try_send(Request::Reload)),
             (Order::Stop, _) => drop(requests.blocking_send(Request::Stop)),
             (Order::Alone, _) => self.backed.store(false, Ordering::Relaxed),
+            (Order::Beat { id }, _) => {
+                if let Some(pulse) = self.pulse.get() {
+                    let parent = self.clone();
+                    pulse.ask(move || parent.beat(id));
+                }
+            }
             (Order::Metrics { id }, _) => {
                 let (reply, text) = oneshot::channel();
                 drop(requests.try_send(Request::Metrics(reply)));
@@ -169,6 +185,13 @@ impl Parent {
                 _ => {}
             }
         }
+    }
+
+    /// Gives the sign of life. Without waiting, on a thread that serves: what
+    /// the parent does not take now it will ask for again.
+    fn beat(&self, id: u32) {
+        let report = Report::Done { id }.encode();
+        let _ = channel::send(&self.socket, &report, &[], Wait::No);
     }
 
     fn report(&self, report: Report, files: &[BorrowedFd<'_>]) {

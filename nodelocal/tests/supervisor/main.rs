@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use node::{Agent, Node, answers, gone, is_alive};
 use pando_test::{BOUND, Events, Port, Reply, Rule, events, until};
+use rustix::process::Signal;
+
+/// Until the agent has made up its mind about a worker, at most.
+const LONG: Duration = Duration::from_secs(60);
 
 /// How often, where the environment does not say otherwise.
 fn times(variable: &str, usual: usize) -> usize {
@@ -135,6 +139,72 @@ async fn a_worker_serves_on_when_both_instances_are_gone() {
     let tally = load.finish().await.unwrap();
     assert_eq!(tally.unanswered, 0, "{tally}");
     again.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_hangs_is_replaced_and_what_waits_is_answered() {
+    let node = Node::new().await;
+    let mut agent = node.start().await;
+    node.client().ask("a.example", "A").await.unwrap();
+    let worker = agent.worker().unwrap();
+    let lines = agent.lines().len();
+    node::signal(worker, Signal::STOP);
+    // It is asked before anybody knows, and waits for as long as it takes.
+    let patient = node.client().bound(LONG);
+    let waiting = tokio::spawn(async move { patient.ask("b.example", "A").await });
+    let line = format!("Worker {worker} gives no sign of life for 10s: killing it");
+    agent.wait_for_line_after(lines, &line, LONG).await.unwrap();
+    agent.says_after(lines, " serves").await;
+    agent.note_worker();
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(answer.rcode(), "NXDOMAIN");
+    gone(worker).await;
+    assert_eq!(
+        node.metric("pando_node_worker_hangs_total").await,
+        Some(1.0)
+    );
+    assert_eq!(
+        node.metric("pando_node_worker_restarts_total").await,
+        Some(1.0)
+    );
+    assert_eq!(node.metric("pando_node_fail_open").await, Some(0.0));
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_stands_still_for_a_while_is_left_alone() {
+    let node = Node::new().await;
+    let agent = node.start().await;
+    let worker = agent.worker().unwrap();
+    for _ in 0..2 {
+        node::signal(worker, Signal::STOP);
+        // Of time itself there is no event.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        node::signal(worker, Signal::CONT);
+        assert!(node.client().ask("a.example", "A").await.is_ok());
+    }
+    assert_eq!(agent.worker(), Some(worker));
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_stood_still_finds_its_worker_alive() {
+    let node = Node::new().await;
+    let agent = node.start().await;
+    let worker = agent.worker().unwrap();
+    let both = [worker, agent.pid().unwrap()];
+    for pid in both {
+        node::signal(pid, Signal::STOP);
+    }
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    // The parent looks before its worker can say anything.
+    for pid in [both[1], both[0]] {
+        node::signal(pid, Signal::CONT);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(node.client().ask("a.example", "A").await.is_ok());
+    assert_eq!(agent.worker(), Some(worker));
+    agent.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,6 +407,23 @@ async fn a_worker_that_cannot_stay_up_is_told_and_tried_again() {
     assert!(node.client().ask("a.example", "A").await.is_ok());
     assert_eq!(node.page("/health").await.unwrap().body, "OK");
     assert_eq!(node.metric("pando_node_fail_open").await, Some(0.0));
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_does_not_come_to_serve_leaves_clients_to_the_cluster() {
+    let node = Node::new().await;
+    let agent = node.start().await;
+    // The next one waits for an API server that there is none of.
+    node.corefile(
+        "kubernetes cluster.local {\n endpoint http://127.0.0.1:1\n startup_timeout 10m\n }",
+    );
+    fs::copy(node.path("base"), node.path("Corefile")).unwrap();
+    node::kill(agent.worker().unwrap());
+    let line = "No worker comes to serve";
+    agent.wait_for_line(line, LONG).await.unwrap();
+    assert_eq!(node.metric("pando_node_fail_open").await, Some(1.0));
+    assert_eq!(node.page("/health").await.unwrap().status.as_u16(), 503);
     agent.end().await;
 }
 

@@ -168,7 +168,8 @@ impl Agent {
         children.split_whitespace().last()?.parse().ok()
     }
 
-    fn note_worker(&mut self) {
+    /// Leaves its worker of now behind in no case.
+    pub(crate) fn note_worker(&mut self) {
         self.workers.extend(self.worker());
     }
 
@@ -220,8 +221,12 @@ impl Drop for Agent {
 
 /// Kills a process.
 pub(crate) fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 /// Whether a process is there, and is one of ours.
