@@ -12,6 +12,7 @@
 //! itself once a second: a slow answer means an overloaded process.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -124,8 +125,7 @@ impl Endpoint {
             Some(_) => format!("localhost{address}"),
             None => address.to_owned(),
         };
-        let port = site.local_addr().port();
-        let probe = control.spawn(probe(host, port)).abort_handle();
+        let probe = control.spawn(probe(host, site.local_addr())).abort_handle();
         Arc::new(Self {
             _route: route,
             probe,
@@ -139,23 +139,35 @@ impl Drop for Endpoint {
     }
 }
 
+/// Where a listener that is bound to this address can be asked from here. By
+/// address, for no name may be in the way: the image has no `/etc/hosts`, and
+/// a resolver would ask this very server for `localhost`.
+fn own(bound: SocketAddr) -> SocketAddr {
+    match bound.ip().is_unspecified() {
+        // All addresses are those of both families, and ::1 need not be there.
+        true => (Ipv4Addr::LOCALHOST, bound.port()).into(),
+        false => bound,
+    }
+}
+
 /// Asks `/health` of our own once a second.
 #[allow(clippy::disallowed_methods)] // Runs on the control runtime.
-async fn probe(host: String, port: u16) {
+async fn probe(host: String, bound: SocketAddr) {
     let durations = DURATIONS.with(&[]);
     let failures = FAILURES.with(&[]);
     // Where the configuration says port 0, the one that was bound.
     let host = match host.rsplit_once(':') {
-        Some((name, _)) => format!("{name}:{port}"),
+        Some((name, _)) => format!("{name}:{}", bound.port()),
         None => host,
     };
     let url = format!("http://{host}/health");
+    let own = own(bound);
     let mut ticks = tokio::time::interval(PROBE_INTERVAL);
     ticks.tick().await;
     loop {
         ticks.tick().await;
         let start = Instant::now();
-        let asked = tokio::time::timeout(PROBE_TIMEOUT, ask(&host)).await;
+        let asked = tokio::time::timeout(PROBE_TIMEOUT, ask(own, &host)).await;
         let elapsed = start.elapsed();
         durations.observe(elapsed.as_secs_f64());
         match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
@@ -171,8 +183,8 @@ async fn probe(host: String, port: u16) {
     }
 }
 
-async fn ask(host: &str) -> io::Result<()> {
-    let mut stream = TcpStream::connect(host).await?;
+async fn ask(own: SocketAddr, host: &str) -> io::Result<()> {
+    let mut stream = TcpStream::connect(own).await?;
     let request = format!("GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = [0; 12];
@@ -189,6 +201,19 @@ async fn ask(host: &str) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::plugin::testing::refusal;
+
+    #[test]
+    fn it_is_asked_where_it_listens() {
+        for (bound, asked) in [
+            ("[::]:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("169.254.20.10:8080", "169.254.20.10:8080"),
+            ("[fd00::10]:8080", "[fd00::10]:8080"),
+        ] {
+            assert_eq!(own(bound.parse().unwrap()).to_string(), asked);
+        }
+    }
 
     #[test]
     fn setups_are_accepted_and_refused_as_coredns_does() {
