@@ -97,6 +97,27 @@ fn tests_that_documents_name_exist() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// A tag that is left out is `latest`: another version, or none at all.
+#[test]
+fn images_that_are_run_are_of_this_version() {
+    let image =
+        Regex::new(r"(--image=|=|-t )ghcr\.io/pando-dns/[a-z-]+(:\S+)?").expect("a pattern");
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for ending in ["md", "yaml"] {
+        for page in files(root(), ending) {
+            for found in image.captures_iter(&read(&page)) {
+                seen += 1;
+                let tag = found.get(2).map_or("", |tag| tag.as_str());
+                if tag != concat!(":", env!("CARGO_PKG_VERSION")) {
+                    wrong.push(format!("{}: {}", page.display(), &found[0]));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty() && seen > 4, "{seen}, {wrong:#?}");
+}
+
 #[test]
 fn the_corefile_reference_is_what_the_plugins_say() {
     let path = root().join("docs/corefile.md");
