@@ -1,41 +1,46 @@
 //! What clients ask and are denied, by the namespace that they belong to.
 //!
 //! Each worker counts in a sheet of its own: a row for each namespace, one
-//! line of the cache. A scrape adds the sheets up. Which row a client has is
-//! remembered for `REMEMBERED`, so that most queries find it by the address
-//! alone.
+//! line of the cache. A scrape adds the sheets up, and tells of the namespaces
+//! that ask most (`book`). Which row a client has is remembered for
+//! `REMEMBERED`, so that most queries find it by the address alone.
+
+mod book;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
+use self::book::Book;
 use super::amplification::{self, Sketch};
 use super::export;
 use crate::clock::{self, Tick};
 use crate::denial::Denial;
 
-/// Namespaces that have rows of their own; queries from others count as
+/// Namespaces that have series of their own; queries from others count as
 /// [`OTHER`]. Series are 1 + 6 + 1 for each at most.
-pub const NAMESPACES: usize = ROWS - FIRST as usize;
-/// As many as an octet can tell, so that finding one takes no check.
-const ROWS: usize = 256;
-/// The label of what comes from namespaces beyond [`NAMESPACES`]. No
-/// namespace can be called so while it has a row: a row of this name is the
-/// same series.
+pub const NAMESPACES: usize = 254;
+/// Rows of a sheet: more than a cluster is meant to have namespaces (10,000),
+/// so that who asks most is known of all of them.
+const ROWS: usize = PAGES * PAGE;
+/// Rows come in pages, and all but the first when they are used.
+const PAGE: usize = 256;
+const PAGES: usize = 64;
+/// The label of what comes from namespaces without series. No namespace can
+/// be called so while it has some: a row of this name is the same series.
 pub const OTHER: &str = "other";
 /// The row of clients of which the namespace is not known.
-const UNKNOWN: u8 = 0;
-const OTHERS: u8 = 1;
+const UNKNOWN: u16 = 0;
+const OTHERS: u16 = 1;
+/// The first row that is a namespace's.
+const FIRST: u16 = 2;
 /// How long it is believed that a client belongs to a namespace.
 const REMEMBERED: Duration = Duration::from_secs(10);
-/// A row of which nobody has asked for so long may become another namespace's.
-const IDLE: Duration = Duration::from_secs(3600);
 /// Clients that a worker remembers; those beyond share places.
 const PLACES: usize = 4096;
 
@@ -80,9 +85,47 @@ impl Row {
 
 /// What one worker has counted.
 pub(super) struct Sheet {
-    rows: [Row; ROWS],
+    rows: [Row; PAGE],
+    /// Where there are more namespaces than that has rows.
+    more: [OnceLock<Box<[Row; PAGE]>>; PAGES - 1],
     /// Names that search lists were walked for.
     pub(super) names: Mutex<Sketch>,
+}
+
+impl Sheet {
+    fn new() -> Self {
+        Self {
+            rows: std::array::from_fn(|_| Row::default()),
+            more: std::array::from_fn(|_| OnceLock::new()),
+            names: Mutex::default(),
+        }
+    }
+
+    #[inline]
+    fn row(&self, row: u16) -> &Row {
+        match self.rows.get(usize::from(row)) {
+            Some(row) => row,
+            None => self.beyond(row),
+        }
+    }
+
+    #[inline(never)]
+    fn beyond(&self, row: u16) -> &Row {
+        let (page, at) = (usize::from(row) / PAGE - 1, usize::from(row) % PAGE);
+        let new = || Box::new(std::array::from_fn(|_| Row::default()));
+        let page = self.more.get(page).map(|page| page.get_or_init(new));
+        let found = page.and_then(|page| page.get(at));
+        found.unwrap_or_else(|| &self.rows[usize::from(OTHERS)])
+    }
+
+    /// A row, if it was ever used.
+    fn used(&self, row: u16) -> Option<&Row> {
+        let (page, at) = (usize::from(row) / PAGE, usize::from(row) % PAGE);
+        match page.checked_sub(1) {
+            None => self.rows.get(at),
+            Some(page) => self.more.get(page)?.get()?.get(at),
+        }
+    }
 }
 
 /// All that were ever made: a worker's counts outlive it.
@@ -97,91 +140,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What each row stands for.
-#[derive(Default)]
-struct Book {
-    by_name: HashMap<Box<str>, u8>,
-    slots: Vec<Slot>,
-}
-
-/// A row that is a namespace's.
-struct Slot {
-    name: Box<str>,
-    used: Tick,
-    /// What its cells had when it became this namespace's.
-    base: Sums,
-}
-
-impl Book {
-    /// The row of a namespace.
-    fn row(&mut self, name: &str, now: Tick) -> u8 {
-        if name == OTHER {
-            return OTHERS;
-        }
-        if let Some(&row) = self.by_name.get(name) {
-            if let Some(slot) = self.slots.get_mut(usize::from(row - FIRST)) {
-                slot.used = now;
-            }
-            return row;
-        }
-        let base;
-        let at = if self.slots.len() < NAMESPACES {
-            base = Sums::default();
-            self.slots.len()
-        } else {
-            let idle = |slot: &Slot| now.since(slot.used) >= IDLE;
-            let Some(at) = self.slots.iter().position(idle) else {
-                return OTHERS;
-            };
-            base = sums(at + usize::from(FIRST));
-            at
-        };
-        // There are no more than NAMESPACES.
-        let row = FIRST + at as u8;
-        let slot = Slot {
-            name: name.into(),
-            used: now,
-            base,
-        };
-        match self.slots.get_mut(at) {
-            Some(old) => {
-                let old = std::mem::replace(old, slot);
-                self.by_name.remove(&old.name);
-            }
-            None => self.slots.push(slot),
-        }
-        self.by_name.insert(name.into(), row);
-        row
-    }
-
-    /// Every row in use: the label, and what was counted.
-    fn rows(&self) -> impl Iterator<Item = (&str, Sums)> {
-        let fixed = [(UNKNOWN, ""), (OTHERS, OTHER)];
-        let fixed = fixed.map(|(row, name)| (name, sums(usize::from(row))));
-        let own = self
-            .slots
-            .iter()
-            .zip(usize::from(FIRST)..)
-            .map(|(slot, row)| {
-                let mut counted = sums(row);
-                for (sum, base) in counted.iter_mut().zip(slot.base) {
-                    *sum = sum.saturating_sub(base);
-                }
-                (&*slot.name, counted)
-            });
-        fixed.into_iter().chain(own)
-    }
-}
-
-/// The first row that is a namespace's.
-const FIRST: u8 = 2;
-
-fn sums(row: usize) -> Sums {
+/// What all sheets have in a row.
+fn sums(sheets: &[Arc<Sheet>], row: u16) -> Sums {
     let mut sums = Sums::default();
-    for sheet in lock(&SHEETS).iter() {
-        let Some(Row(cells)) = sheet.rows.get(row) else {
-            continue;
-        };
+    for Row(cells) in sheets.iter().filter_map(|sheet| sheet.used(row)) {
         for (sum, cell) in sums.iter_mut().zip(cells) {
             *sum += cell.load(Ordering::Relaxed);
         }
@@ -217,11 +179,15 @@ impl Totals {
     }
 }
 
-/// What every namespace's clients have asked, unordered.
+/// What the clients of namespaces with series have asked, and all others, unordered.
 fn totals() -> Vec<Totals> {
-    let book = lock(&BOOK);
-    let asked = book.rows().filter(|(_, sums)| sums[QUERIES] > 0);
-    asked.map(|(name, sums)| Totals::new(name, &sums)).collect()
+    let sheets = sheets();
+    let mut told = lock(&BOOK).told(clock::now(), |row| sums(&sheets, row));
+    told.push((String::new(), sums(&sheets, UNKNOWN)));
+    told.retain(|(_, sums)| sums[QUERIES] > 0);
+    told.iter()
+        .map(|(name, sums)| Totals::new(name, sums))
+        .collect()
 }
 
 /// Counts for one worker.
@@ -239,10 +205,7 @@ impl Census {
     /// Counts from nothing.
     pub fn new() -> Self {
         LazyLock::force(&BOOK);
-        let sheet = Arc::new(Sheet {
-            rows: std::array::from_fn(|_| Row::default()),
-            names: Mutex::default(),
-        });
+        let sheet = Arc::new(Sheet::new());
         lock(&SHEETS).push(sheet.clone());
         Self {
             sheet,
@@ -272,20 +235,20 @@ impl Census {
         let place = &self.places[key.wrapping_mul(SPREAD) as usize >> SHIFT];
         let period = self.period.get();
         let row = match place.get() {
-            (known, row) if known == key && row >> 16 == period => row as u8,
+            (known, row) if known == key && row >> 16 == period => row as u16,
             _ => {
                 let row = look_up(find(client.ip()));
                 place.set((key, period << 16 | u64::from(row)));
                 row
             }
         };
-        &self.sheet.rows[usize::from(row)]
+        self.sheet.row(row)
     }
 
     /// Where queries of clients count of which nothing is known.
     #[inline]
     pub fn unknown(&self) -> &Row {
-        &self.sheet.rows[usize::from(UNKNOWN)]
+        self.sheet.row(UNKNOWN)
     }
 
     /// Whether the name of this query, one that only a search list makes, is
@@ -327,14 +290,14 @@ fn key(client: SocketAddr) -> u64 {
 }
 
 #[cold]
-fn look_up(namespace: Option<String>) -> u8 {
+fn look_up(namespace: Option<String>) -> u16 {
     match namespace {
-        Some(namespace) => lock(&BOOK).row(&namespace, clock::now()),
+        Some(namespace) => lock(&BOOK).row(&namespace, clock::now(), |row| sums(&sheets(), row)),
         None => UNKNOWN,
     }
 }
 
-/// What was sampled of names that search lists are walked for, on all sheets.
+/// The sheets of all workers.
 pub(super) fn sheets() -> Vec<Arc<Sheet>> {
     lock(&SHEETS).clone()
 }
@@ -473,22 +436,18 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_bounded_and_given_on_when_idle() {
-        let mut book = Book::default();
-        let now = clock::now();
-        for n in 0..NAMESPACES {
-            assert_eq!(book.row(&format!("ns-{n}"), now), FIRST + n as u8);
-        }
-        assert_eq!(book.row("one-more", now), OTHERS);
-        assert_eq!(book.row(OTHER, now), OTHERS);
-        clock::advance(IDLE);
-        let later = clock::now();
-        assert_eq!(book.row("ns-0", later), FIRST);
-        assert_eq!(book.row("one-more", later), FIRST + 1);
-        assert_eq!(book.row("ns-0", later), FIRST);
-        let names: Vec<&str> = book.rows().map(|(name, _)| name).collect();
-        assert_eq!(names[..5], ["", "other", "ns-0", "one-more", "ns-2"]);
-        assert_eq!(names.len(), 2 + NAMESPACES);
-        assert!(!book.by_name.contains_key("ns-1"));
+    fn beyond_the_first_page_rows_are_made_when_they_are_used() {
+        let sheet = Arc::new(Sheet::new());
+        let far = (PAGE * 3 + 7) as u16;
+        assert!(sheet.used(far).is_none());
+        sheet.row(far).asked();
+        sheet.row(UNKNOWN).asked();
+        let sheets = [sheet];
+        assert_eq!(sums(&sheets, far)[QUERIES], 1);
+        assert_eq!(sums(&sheets, far + 1)[QUERIES], 0);
+        assert_eq!(sums(&sheets, UNKNOWN)[QUERIES], 1);
+        // No row is beyond the last one.
+        sheets[0].row(u16::MAX).asked();
+        assert_eq!(sums(&sheets, OTHERS)[QUERIES], 1);
     }
 }
