@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::errors::SetupErrors;
@@ -28,7 +29,9 @@ const SCRAPE: Duration = Duration::from_secs(2);
 const HEAD: usize = 4096;
 /// Octets of the worker's metrics that are copied at a time.
 const COPY: usize = 8192;
-/// Clients at once; more wait in the backlog.
+/// Clients at once. For one more the oldest goes, among those who have asked
+/// for nothing yet if there are any: who holds connections open on the node's
+/// address keeps the kubelet's probe out no more than Prometheus.
 const CLIENTS: usize = 16;
 
 /// What the parent knows of its state.
@@ -126,32 +129,54 @@ pub(crate) async fn serve(
     errors: Arc<SetupErrors>,
     scrapes: mpsc::UnboundedSender<Event>,
 ) {
-    let clients = Arc::new(Semaphore::new(CLIENTS));
+    // In the order of their coming; they end with this task.
+    let mut clients: Vec<Client> = Vec::new();
     loop {
-        let Ok(permit) = clients.clone().acquire_owned().await else {
-            return;
-        };
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, most likely; a pause lets some be closed.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let (status, errors, scrapes) = (status.clone(), errors.clone(), scrapes.clone());
-        tokio::spawn(async move {
-            // A client that goes away or talks nonsense is no event here.
-            let _ = answer(stream, &status, &errors, &scrapes).await;
-            drop(permit);
+        clients.retain(|client| !client.task.is_finished());
+        if clients.len() >= CLIENTS {
+            let silent = |client: &Client| !client.asked.load(Relaxed);
+            clients.remove(clients.iter().position(silent).unwrap_or(0));
+        }
+        let asked = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn({
+            let asked = asked.clone();
+            async move {
+                // A client that goes away or talks nonsense is no event here.
+                let _ = answer(stream, &asked, &status, &errors, &scrapes).await;
+            }
         });
+        clients.push(Client { asked, task });
+    }
+}
+
+/// A client that is being served, until this is dropped.
+struct Client {
+    /// Whether its request has come.
+    asked: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
 async fn answer(
     mut stream: TcpStream,
+    asked: &AtomicBool,
     status: &Status,
     errors: &SetupErrors,
     scrapes: &mpsc::UnboundedSender<Event>,
 ) -> io::Result<()> {
     let head = timeout(PATIENCE, head(&mut stream)).await??;
+    asked.store(true, Relaxed);
     let (code, text, metrics) = match path(&head) {
         Some("/metrics") => {
             let own = errors.exposition() + &status.exposition();
@@ -248,6 +273,30 @@ mod tests {
         ] {
             assert_eq!(path(head.as_bytes()), expected, "{head:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn silent_clients_keep_no_probe_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (scrapes, _events) = mpsc::unbounded_channel();
+        let served = serve(listener, Arc::default(), Arc::default(), scrapes);
+        let serving = tokio::spawn(served);
+        let mut silent = Vec::new();
+        for _ in 0..CLIENTS * 3 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        probe
+            .write_all(b"GET /health HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        // Long before the silent ones are closed for their silence.
+        let read = timeout(PATIENCE / 2, probe.read_to_string(&mut answer)).await;
+        read.expect("an answer").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        serving.abort();
     }
 
     #[test]
