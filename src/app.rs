@@ -263,14 +263,7 @@ impl App {
         self.watch = Watch::begin(configuration.reload, text);
         begin(&configuration, text, &self.watch);
         let old = std::mem::replace(&mut self.running, Running::of(configuration));
-        if !old.plan.ended(GRACE).await {
-            warn!("Queries of the old configuration still wait after {GRACE:?}");
-        }
-        for hook in old.hooks.shutdown {
-            if let Err(error) = hook().await {
-                error!("Restart failed: {error}");
-            }
-        }
+        old.end().await;
         info!("Reloading complete");
         Ok(())
     }
@@ -346,6 +339,19 @@ impl Running {
             plan: configuration.plan,
             hooks: configuration.hooks,
             kept,
+        }
+    }
+
+    /// Lets its queries finish and ends, with all that nobody has taken over:
+    /// nothing of it is left afterwards.
+    async fn end(self) {
+        if !self.plan.ended(GRACE).await {
+            warn!("Queries of the old configuration still wait after {GRACE:?}");
+        }
+        for hook in self.hooks.shutdown {
+            if let Err(error) = hook().await {
+                error!("Restart failed: {error}");
+            }
         }
     }
 }
