@@ -42,7 +42,7 @@ pub(super) enum Command {
     Beat(Arc<Beat>),
     /// Receive no more, finish what is in flight, end.
     Stop {
-        /// Told when nothing is in flight.
+        /// Told when nothing is in flight and the sockets are closed.
         done: oneshot::Sender<()>,
     },
 }
@@ -104,7 +104,8 @@ pub(super) fn run(
         connections: Connections::new(limits.connections),
         closed: Vec::new(),
     };
-    LocalSet::new().block_on(&runtime, async move {
+    // Its sockets are closed when it has ended, and not before.
+    let stopped = LocalSet::new().block_on(&runtime, async move {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Apply {
@@ -119,12 +120,15 @@ pub(super) fn run(
                 Command::Beat(beat) => drop(beat),
                 Command::Stop { done } => {
                     worker.stop().await;
-                    let _ = done.send(());
-                    return;
+                    return Some(done);
                 }
             }
         }
+        None
     });
+    if let Some(done) = stopped {
+        let _ = done.send(());
+    }
     Ok(())
 }
 
