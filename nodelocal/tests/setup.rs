@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pando_node::errors::SetupErrors;
 use pando_node::flags::{Choice, Flags};
@@ -12,6 +12,14 @@ use pando_test::Netns;
 
 const LOCAL: &str = "169.254.20.10";
 const KUBE_DNS: &str = "10.96.0.10";
+
+/// Who uses the legacy iptables: its lock is one for all network namespaces,
+/// and one test holds it for longer than others would wait.
+static XTABLES: Mutex<()> = Mutex::new(());
+
+fn xtables() -> MutexGuard<'static, ()> {
+    XTABLES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A node and an agent's part in it.
 struct Node {
@@ -358,6 +366,7 @@ mod iptables {
 
     #[test]
     fn rules_come_and_go_and_are_repaired() {
+        let _lock = xtables();
         for variant in VARIANTS {
             let Some(mut node) = Node::rules(Choice::Iptables) else {
                 return;
@@ -454,6 +463,7 @@ mod iptables {
 
     #[test]
     fn somebody_elses_lock_is_waited_for_but_not_forever() {
+        let _lock = xtables();
         let Some(mut node) = Node::rules(Choice::Iptables) else {
             return;
         };
@@ -497,6 +507,7 @@ mod detection {
 
     #[test]
     fn the_node_is_followed() {
+        let _lock = xtables();
         for (script, expected) in [
             ("true", "nft"),
             ("nft add table ip kube-proxy", "nft"),
