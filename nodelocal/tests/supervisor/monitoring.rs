@@ -80,8 +80,7 @@ async fn workers_that_end_raise_an_alert_and_so_does_an_agent_that_steps_aside()
         agent.kill_worker().await;
     }
     holds(&prometheus, "PandoNodeWorkerRestarting").await;
-    node.corefile("no_such_directive");
-    fs::copy(node.path("base"), node.path("Corefile")).unwrap();
+    node.corefile_now("no_such_directive");
     node::kill(agent.worker().unwrap());
     holds(&prometheus, "PandoNodeFailOpen").await;
     agent.end().await;

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pando_test::{BOUND, Client, Load, Page, Port, Process, Reply, Rule, Upstream, page, until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,8 +13,6 @@ use tokio::process::Command;
 
 /// Queries a second under load.
 const RATE: u32 = 2000;
-/// Queries that may wait while all is well: a tenth of a second's.
-const BACKLOG: u64 = 200;
 
 /// What all agents of one node have in common.
 pub(crate) struct Node {
@@ -49,7 +47,8 @@ impl Node {
         node
     }
 
-    /// Writes the template; `more` is one more line of the server block.
+    /// Writes the template, at once and whole; `more` is one more line of the
+    /// server block.
     pub(crate) fn corefile(&self, more: &str) {
         let text = format!(
             ".:{} {{\n bind 127.0.0.1\n cache 30\n forward . {} {{\n force_tcp\n }}\n health 127.0.0.1:{}\n prometheus 127.0.0.1:0\n {more}\n}}\n",
@@ -57,7 +56,16 @@ impl Node {
             self.upstream.address(),
             self.health.number(),
         );
-        fs::write(self.path("base"), text).unwrap();
+        fs::write(self.path("new"), text).unwrap();
+        fs::rename(self.path("new"), self.path("base")).unwrap();
+    }
+
+    /// Writes the template and what the next worker reads, whoever is faster:
+    /// the agent looks at the template now and then.
+    pub(crate) fn corefile_now(&self, more: &str) {
+        self.corefile(more);
+        fs::copy(self.path("base"), self.path("new")).unwrap();
+        fs::rename(self.path("new"), self.path("Corefile")).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -157,7 +165,19 @@ impl Agent {
 
     /// Waits until its first worker serves.
     pub(crate) async fn serves(&mut self) {
-        self.says(" serves").await;
+        self.next_serves(None).await;
+    }
+
+    /// Waits until a worker serves that is not this one.
+    async fn next_serves(&mut self, last: Option<u32>) {
+        let serves = || async {
+            let worker = self.worker().filter(|worker| Some(*worker) != last)?;
+            let line = format!("Worker {worker} serves");
+            let lines = self.lines();
+            (lines.iter().any(|said| said.text.ends_with(&line))).then_some(())
+        };
+        let serves = until("a worker that serves", BOUND, serves).await;
+        serves.unwrap_or_else(|error| panic!("{error}:\n{}", self.shown()));
         self.note_worker();
     }
 
@@ -173,12 +193,14 @@ impl Agent {
         self.workers.extend(self.worker());
     }
 
-    /// Kills the worker and waits until another one serves.
-    pub(crate) async fn kill_worker(&mut self) {
-        let lines = self.lines().len();
-        kill(self.worker().unwrap());
-        self.says_after(lines, " serves").await;
-        self.note_worker();
+    /// Kills the worker and waits until another one serves: how long there was
+    /// none.
+    pub(crate) async fn kill_worker(&mut self) -> Duration {
+        let worker = self.worker().unwrap();
+        let killed = Instant::now();
+        kill(worker);
+        self.next_serves(Some(worker)).await;
+        killed.elapsed()
     }
 
     /// Kills the agent itself; its worker is not told.
@@ -241,12 +263,14 @@ pub(crate) async fn gone(pid: u32) {
     until("the end of a worker", BOUND, gone).await.unwrap();
 }
 
-/// Waits until this many more queries are answered, and few wait.
+/// Waits until this many more queries are answered.
 pub(crate) async fn answers(load: &Load, count: u64) {
-    let goal = load.answered() + count;
-    let enough = || async {
-        let waiting = load.sent().saturating_sub(load.answered());
-        (load.answered() >= goal && waiting <= BACKLOG).then_some(())
-    };
-    until("answers", BOUND, enough).await.unwrap();
+    answers_for(load, count, Duration::ZERO).await;
+}
+
+/// The same for at least this long.
+pub(crate) async fn answers_for(load: &Load, count: u64, time: Duration) {
+    let (goal, begun) = (load.answered() + count, Instant::now());
+    let enough = || async { (load.answered() >= goal && begun.elapsed() >= time).then_some(()) };
+    until("answers", BOUND + time, enough).await.unwrap();
 }
