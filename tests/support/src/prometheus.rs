@@ -53,8 +53,8 @@ impl Prometheus {
         there
     }
 
-    /// Starts it with `/metrics` of these jobs scraped five times a second and
-    /// these rule files evaluated twice a second, and waits until it is ready.
+    /// Starts it with `/metrics` of these jobs scraped and these rule files
+    /// evaluated twice a second, and waits until it is ready.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Prometheus {
         let folder = tempfile::Builder::new()
             .prefix("pando-prometheus-")
             .tempdir()?;
-        let mut text = "global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 500ms}\nrule_files:\n".to_owned();
+        let mut text = "global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\nrule_files:\n".to_owned();
         for path in rules {
             writeln!(text, "  - {}", path.display())?;
         }
@@ -140,6 +140,22 @@ impl Prometheus {
                 .filter(|alert| alert.value == 1.0)
                 .collect()
         })
+    }
+
+    /// Waits until no alert's expression holds: before the first scrape, and
+    /// while rules are not evaluated since, the server counts as gone.
+    ///
+    /// # Errors
+    ///
+    /// Shows those that hold after [`BOUND`].
+    pub async fn raises_nothing(&self) -> anyhow::Result<()> {
+        let quiet = until("no alert", BOUND, async || {
+            self.alerts().await.ok()?.is_empty().then_some(())
+        });
+        match quiet.await {
+            Ok(()) => Ok(()),
+            Err(error) => bail!("{error}: {:#?}", self.alerts().await?),
+        }
     }
 
     /// Waits until each expression yields a number.
