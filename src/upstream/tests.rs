@@ -48,10 +48,31 @@ fn sequential() -> Options {
     }
 }
 
-/// An address where nobody listens.
-async fn closed_port() -> SocketAddr {
-    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    socket.local_addr().unwrap()
+/// An address where nobody listens, and nobody else comes to listen while it
+/// is kept.
+struct ClosedPort {
+    addr: SocketAddr,
+    /// Connected to somebody else, so that what others send finds no socket.
+    _udp: tokio::net::UdpSocket,
+    /// Bound, and never to listen.
+    _tcp: tokio::net::TcpSocket,
+}
+
+async fn closed_port() -> ClosedPort {
+    loop {
+        let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let addr = udp.local_addr().unwrap();
+        udp.connect("127.0.0.1:9").await.unwrap();
+        let tcp = tokio::net::TcpSocket::new_v4().unwrap();
+        // The same number may be taken for TCP; then another one is drawn.
+        if tcp.bind(addr).is_ok() {
+            return ClosedPort {
+                addr,
+                _udp: udp,
+                _tcp: tcp,
+            };
+        }
+    }
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {

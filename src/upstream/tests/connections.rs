@@ -72,7 +72,7 @@ fn connections_are_reused_until_they_expire() {
         let server = Server::start(|seen| Action::Reply(reply(&seen.message, [1; 4]))).await;
         for transport in [UDP, TCP] {
             let options = Options {
-                expire: 200 * MS,
+                expire: 1000 * MS,
                 ..Options::default()
             };
             let group = group(options, &[server.addr]);
@@ -117,21 +117,22 @@ fn nothing_is_reused_when_it_expires_at_once_or_is_too_old() {
             assert_eq!(group_at_once.upstreams[0].metrics.misses(transport), 3);
 
             let aged = Options {
-                expire: 100 * MS,
                 max_age: 100 * MS,
                 ..Options::default()
             };
             let aged = group(aged, &[server.addr]);
-            let before = group_at_once.upstreams[0].metrics.misses(transport);
-            let started = Instant::now();
-            while started.elapsed() < 350 * MS {
+            let metrics = &aged.upstreams[0].metrics;
+            let before = metrics.misses(transport);
+            let mut asked = 0;
+            while metrics.misses(transport) < before + 3 {
                 aged.exchange(Buf::copy_of(&query("a")), transport)
                     .await
                     .unwrap();
+                asked += 1;
                 tokio::time::sleep(10 * MS).await;
             }
-            let misses = aged.upstreams[0].metrics.misses(transport) - before;
-            assert!((3..=5).contains(&misses), "{misses}");
+            // About ten each, and fewer where the machine is slow.
+            assert!(asked < 100, "{asked}");
         }
     });
 }

@@ -247,7 +247,8 @@ fn a_large_datagram_is_read_whole() {
 #[test]
 fn what_is_no_query_is_refused() {
     worker(async {
-        let group = group(Options::default(), &[closed_port().await]);
+        let closed = closed_port().await;
+        let group = group(Options::default(), &[closed.addr]);
         let mut two = query("a");
         two[5] = 2;
         for bytes in [vec![], vec![0; 12], two] {
