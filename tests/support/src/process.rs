@@ -139,13 +139,15 @@ impl Process {
         let find = async {
             loop {
                 written.mark_unchanged();
+                // Before the look: what is written until then is found by it.
+                let ended = self.readers.iter().all(JoinHandle::is_finished);
                 let found = (self.output.lock().iter().skip(after))
                     .find(|line| line.text.contains(part))
                     .map(|line| line.text.clone());
                 if found.is_some() {
                     return found;
                 }
-                if self.readers.iter().all(JoinHandle::is_finished) {
+                if ended {
                     return None;
                 }
                 // The last reader ends without a line, so also look now and then.
