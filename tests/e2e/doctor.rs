@@ -303,7 +303,7 @@ async fn others_than_the_administrator(clinic: &Clinic) {
     let kubeconfig = clinic.plane.kubeconfig().display().to_string();
     let ran = run(
         clinic.folder.path(),
-        &["doctor", "--kubeconfig", &kubeconfig, "--timeout", "1s"],
+        &["doctor", "--kubeconfig", &kubeconfig, "--timeout", "3s"],
     )
     .await;
     assert_eq!(ran.code, Some(0), "{ran:?}");

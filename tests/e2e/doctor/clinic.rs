@@ -184,6 +184,7 @@ impl Clinic {
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {}
         fallthrough in-addr.arpa
+        startup_timeout 1m
     }}
     forward . {}
 }}

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::ControlPlane;
+use crate::{BOUND, until};
 
 /// A service account with a token on disk, as a pod has it.
 #[derive(Clone, Debug)]
@@ -24,7 +26,8 @@ pub struct Account {
 impl ControlPlane {
     /// Makes (or finds) a service account that may read what `rules` say,
     /// cluster-wide, and mints a token for it. `rules` are those of a
-    /// ClusterRole; [`dns_rules`] are CoreDNS's.
+    /// ClusterRole; [`dns_rules`] are CoreDNS's. They are in force when this
+    /// returns.
     ///
     /// # Errors
     ///
@@ -44,7 +47,44 @@ impl ControlPlane {
               "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }] },
         ]});
         self.apply(&objects.to_string()).await?;
+        self.judges_anew().await?;
         self.account_of(name).await
+    }
+
+    /// Waits until the API server judges by the ClusterRoles and bindings that
+    /// it has taken so far: it hears of them as any other watcher does.
+    async fn judges_anew(&self) -> anyhow::Result<()> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pando:probe-{number}");
+        let rbac = "rbac.authorization.k8s.io";
+        let rule = json!({ "apiGroups": ["pando"], "resources": ["probes"], "verbs": ["get"] });
+        let role = json!({ "metadata": { "name": name }, "rules": [rule] });
+        let binding = json!({
+            "metadata": { "name": name },
+            "roleRef": { "apiGroup": rbac, "kind": "ClusterRole", "name": name },
+            "subjects": [{ "apiGroup": rbac, "kind": "User", "name": name }],
+        });
+        for (kind, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+            let path = format!("/apis/{rbac}/v1/{kind}");
+            self.request("POST", &path, &object).await?;
+        }
+        let asked = json!({ "spec": {
+            "user": name,
+            "resourceAttributes": { "group": "pando", "resource": "probes", "verb": "get" },
+        }});
+        let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        // What is seen of these two is seen of all before them.
+        let judged = until("rights are known", BOUND, || async {
+            let review = self.request("POST", reviews, &asked).await.ok()?;
+            (review["status"]["allowed"] == true).then_some(())
+        });
+        judged.await?;
+        for kind in ["clusterroles", "clusterrolebindings"] {
+            let path = format!("/apis/{rbac}/v1/{kind}/{name}");
+            self.request("DELETE", &path, &Value::Null).await?;
+        }
+        Ok(())
     }
 
     /// The service account `name` of kube-system, which must be there, with a
