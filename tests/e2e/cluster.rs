@@ -315,25 +315,33 @@ endpoints: [{ addresses: [10.9.0.0] }]
 
     let api = plane.client().await.unwrap();
     let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/quick";
-    let mut waits = Vec::new();
+    let (mut writes, mut waits) = (Vec::new(), Vec::new());
     for change in 1..=200u8 {
         let address = format!("10.9.0.{change}");
         let body = json!({ "endpoints": [{ "addresses": [address] }] });
         let patch = hyper::Request::patch(path)
             .header("Content-Type", "application/merge-patch+json")
             .body(body.to_string().into_bytes());
+        let written = Instant::now();
         let _: Value = api.request(patch.unwrap()).await.unwrap();
         let accepted = Instant::now();
+        writes.push(accepted - written);
         while client.ask(name, "A").await.unwrap().data() != [address.as_str()] {
             assert!(accepted.elapsed() < SOON, "{address} does not show");
         }
         waits.push(accepted.elapsed());
     }
+    writes.sort();
     waits.sort();
     let (half, most) = (waits[100], waits[198]);
-    println!("p50 {half:?}, p99 {most:?}");
+    println!(
+        "p50 {half:?}, p99 {most:?}; to write {:?}, {:?}",
+        writes[100], writes[198]
+    );
     // What is promised is measured on an idle machine by benches/scale. Here
-    // others are at work: a poll or a timer on the way would still be seen.
-    assert!(half < Duration::from_millis(5), "p50 {half:?}");
-    assert!(most < Duration::from_millis(100), "p99 {most:?}");
+    // others are at work, and how much is told by how long the API server takes
+    // to write: a poll or a timer on the way would still be seen.
+    let (few, many) = (Duration::from_millis(5), Duration::from_millis(100));
+    assert!(half < few.max(2 * writes[100]), "p50 {half:?}");
+    assert!(most < many.max(5 * writes[198]), "p99 {most:?}");
 }
