@@ -1,6 +1,6 @@
 //! `cache { cut }`: what leaves a node whose clients walk their search lists.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join;
 use pando_test::{ApiDouble, BOUND, Client, Reply, Rule, Server, ServerBuilder, Upstream, until};
@@ -122,7 +122,9 @@ async fn the_walk_ends_on_the_node() {
         .metric(&format!("pando_cache_cut_total{labels}"))
         .await
         .unwrap();
-    assert!(cuts.unwrap() > 5000.0, "{cuts:?}");
+    // 6000 queries for names that nobody asked for before: what was not cut was
+    // asked for, or waited for the same with the other type.
+    assert!(cuts.unwrap() >= (6000 - 2 * left) as f64, "{cuts:?} {left}");
 
     // What is there is found.
     let client = server.client();
@@ -167,18 +169,13 @@ async fn what_is_cut_lasts_as_long_as_the_denial_and_says_so() {
     // and nothing is cut there any more.
     let name = "new.com.svc.cluster.local.";
     cluster.answer(name, "A", &[&format!("{name} 5 IN A 192.0.2.1")]);
-    let begun = Instant::now();
+    // Long before the 30 s that the denial itself says.
     until("the answer beneath", BOUND, async || {
         let answer = client.udp(&ask("new.com.svc")).await.unwrap();
         (answer.data() == ["192.0.2.1"]).then_some(())
     })
     .await
     .unwrap();
-    assert!(
-        begun.elapsed() < Duration::from_secs(8),
-        "{:?}",
-        begun.elapsed()
-    );
     for name in ["c.com.svc", "d.com.svc", "e.com.svc"] {
         let answer = client.udp(&ask(name)).await.unwrap();
         assert_eq!(answer.extended_error(), None, "{name}");

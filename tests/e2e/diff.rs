@@ -141,7 +141,7 @@ async fn what_changes_under_way_is_asked_again() {
 
     // A lost datagram is no other answer, but it is counted.
     theirs.rule(Rule::new(Reply::silence()).times(1));
-    let (json, code) = told(&ours, &theirs, &["--timeout", "200ms"]).await;
+    let (json, code) = told(&ours, &theirs, &["--timeout", "1s"]).await;
     assert_eq!((code, &json["settled"]), (Some(0), &1.into()), "{json:#}");
     let unanswered = &json["unanswered"];
     assert_eq!(
@@ -363,7 +363,8 @@ async fn refused(folder: &Path, arguments: &[&str], stdin: &str) -> (Option<i32>
 async fn what_cannot_be_done_is_said_with_exit_2() {
     let server = cluster(FIXTURE).await;
     let address = server.address().to_string();
-    let nobody = format!("127.0.0.1:{}", Port::claim().number());
+    let claimed = Port::claim();
+    let nobody = format!("127.0.0.1:{}", claimed.number());
     let folder = folder(&[
         ("cut.pcap", &pcap(&messages())[..100]),
         ("names", b"web.shop.svc.cluster.local\n"),

@@ -173,10 +173,9 @@ async fn a_silent_upstream_is_servfail_and_a_line_of_errors() {
         (reply.rcode(), reply.flags()),
         ("SERVFAIL".into(), "qr rd".into())
     );
-    assert!(
-        (400..1500).contains(&took.as_millis()),
-        "two attempts, not {took:?}"
-    );
+    // Two attempts of 200 ms, and not of the 2 s that are the default.
+    assert!((400..4000).contains(&took.as_millis()), "{took:?}");
+    upstream.wait_seen(2, BOUND).await.unwrap();
     assert_eq!(upstream.count("slow.example", "AAAA"), 2);
     let line = server
         .wait_for_line(
@@ -227,7 +226,8 @@ async fn a_closed_port_is_servfail_at_once() {
 
 #[tokio::test]
 async fn more_than_max_concurrent_are_refused() {
-    let delay = Duration::from_millis(300);
+    // All four are there before the first is answered.
+    let delay = Duration::from_secs(1);
     let upstream = upstream(always(one_address().after(delay))).await;
     let server = serve("forward . {0} {\n max_concurrent 2\n }", &[&upstream]).await;
     let ask = async |name: &str| server.client().ask(name, "A").await.unwrap().rcode();
@@ -302,7 +302,8 @@ async fn a_dead_upstream_costs_no_client_its_answer() {
             let started = Instant::now();
             let reply = server.client().ask("a.example", "A").await.unwrap();
             assert_eq!(reply.rcode(), "NOERROR");
-            assert!(started.elapsed() < Duration::from_millis(1200), "{policy}");
+            // Not the 2 s that an attempt may take.
+            assert!(started.elapsed() < Duration::from_secs(2), "{policy}");
         }
     }
 }
@@ -314,7 +315,7 @@ async fn forged_replies_do_not_count() {
     }
     let forged = Reply::answer(&["a.example. 60 IN A 6.6.6.6"]);
     let upstream = upstream(always(one_address())).await;
-    let server = serve("forward . {0} {\n read_timeout 300ms\n }", &[&upstream]).await;
+    let server = serve("forward . {0} {\n read_timeout 1s\n }", &[&upstream]).await;
     for lie in [
         forged.clone().wrong_id(),
         forged.clone().wrong_question("b.example."),
@@ -470,16 +471,26 @@ async fn odd_replies() {
         .iter()
         .map(|(name, reply, ..)| Rule::new(reply.clone()).name(name));
     let upstream = upstream(rules).await;
-    let server = serve("forward . {0} {\n read_timeout 100ms\n }", &[&upstream]).await;
+    // Only where nothing of use comes is the time worth saving.
+    let patient = serve("forward . {0}", &[&upstream]).await;
+    let hasty = serve("forward . {0} {\n read_timeout 100ms\n }", &[&upstream]).await;
     for (name, _, over_udp, over_tcp) in table {
         let ask = Ask::new(name, "A");
-        let udp = server.client().udp(&ask).await.unwrap();
-        let tcp = server.client().tcp(&ask).await.unwrap();
-        for (reply, (rcode, flags, answers)) in [(udp, over_udp), (tcp, over_tcp)] {
+        for (transport, (rcode, flags, answers)) in
+            [(Transport::Udp, over_udp), (Transport::Tcp, over_tcp)]
+        {
+            let client = match rcode {
+                "SERVFAIL" => hasty.client(),
+                _ => patient.client(),
+            };
+            let reply = match transport {
+                Transport::Udp => client.udp(&ask).await.unwrap(),
+                Transport::Tcp => client.tcp(&ask).await.unwrap(),
+            };
             let found = (reply.rcode(), reply.flags(), reply.answer().len());
             assert_eq!(found, (rcode.into(), flags.into(), answers), "{name}");
         }
     }
     let line = "[ERROR] plugin/errors: 2 junk. A: dns: short read";
-    server.wait_for_line(line, BOUND).await.unwrap();
+    hasty.wait_for_line(line, BOUND).await.unwrap();
 }

@@ -253,14 +253,17 @@ fn cases() -> Vec<Case> {
 }
 
 async fn hold(server: &Server) {
-    let client = server.client().bound(SILENCE);
+    let client = |reply: &Option<Vec<u8>>| match reply {
+        Some(_) => server.client(),
+        None => server.client().bound(SILENCE),
+    };
     for Case {
         what,
         packet,
         reply,
     } in cases()
     {
-        let found = client.raw_udp(&packet).await.unwrap();
+        let found = client(&reply).raw_udp(&packet).await.unwrap();
         assert_eq!(found, reply, "UDP: {what}");
     }
     for Case {
@@ -269,7 +272,7 @@ async fn hold(server: &Server) {
         reply,
     } in cases()
     {
-        let mut stream = server.client().bound(SILENCE).stream().await.unwrap();
+        let mut stream = client(&reply).stream().await.unwrap();
         let framed = [&(packet.len() as u16).to_be_bytes(), &packet[..]].concat();
         stream.send_raw(&framed).await.unwrap();
         let found = stream

@@ -90,7 +90,7 @@ async fn one_address_serves_several_blocks() {
 
 #[tokio::test]
 async fn one_address_serves_several_directives() {
-    let corefile = ". {\n health 127.0.0.1:$METRICS_PORT {\n lameduck 1s\n }\n ready 127.0.0.1:$METRICS_PORT\n prometheus localhost:$METRICS_PORT\n whoami\n}\n";
+    let corefile = ". {\n health 127.0.0.1:$METRICS_PORT {\n lameduck 3s\n }\n ready 127.0.0.1:$METRICS_PORT\n prometheus localhost:$METRICS_PORT\n whoami\n}\n";
     let mut server = pando(corefile).start().await.unwrap();
     server.wait_for_line("linux/", BOUND).await.unwrap();
     // More often than the kernel would give all of them to one listener of two.

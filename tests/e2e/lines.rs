@@ -126,7 +126,7 @@ async fn errors_that_look_alike_become_one_line() {
     let dead = upstream.address();
     upstream.down().await;
     let corefile = format!(
-        ". {{\n errors {{\n consolidate 1s \"^read udp .*\" warning\n }}\n forward . {dead}\n}}\n"
+        ". {{\n errors {{\n consolidate 3s \"^read udp .*\" warning\n }}\n forward . {dead}\n}}\n"
     );
     let server = pando(&corefile).start().await.unwrap();
     for name in ["a.example", "b.example", "c.example"] {
@@ -135,7 +135,7 @@ async fn errors_that_look_alike_become_one_line() {
     let line = server.wait_for_line("plugin/errors", BOUND).await.unwrap();
     assert_eq!(
         line,
-        "[WARNING] plugin/errors: 3 errors like '^read udp .*' occurred in last 1s"
+        "[WARNING] plugin/errors: 3 errors like '^read udp .*' occurred in last 3s"
     );
     assert!(
         !server.stdout().contains("a.example."),

@@ -71,7 +71,7 @@ async fn the_server_and_others_are_asked_and_counted() {
     other.rule(Rule::new(Reply::rcode("NXDOMAIN")));
     let target = other.address().to_string();
     let probe = format!(
-        "{{\n to self {target}\n name {NAME}\n name none.default.svc.cluster.local A nxdomain\n interval 1s\n timeout 500ms\n}}"
+        "{{\n to self {target}\n name {NAME}\n name none.default.svc.cluster.local A nxdomain\n interval 1s\n timeout 1s\n}}"
     );
     let builder = pando(&corefile(&probe)).file("cluster.yaml", CLUSTER);
     let mut server = builder.start().await.unwrap();

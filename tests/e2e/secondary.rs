@@ -116,7 +116,7 @@ async fn a_copy_that_nobody_tells_asks() {
     shows(&server, "web.shop.svc.cluster.local", &["10.96.2.9"]).await;
 
     // The primary goes away: its zone stays.
-    drop(primary);
+    primary.kill().await.unwrap();
     shows(&server, "web.shop.svc.cluster.local", &["10.96.2.9"]).await;
 }
 
