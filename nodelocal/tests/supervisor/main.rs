@@ -132,7 +132,8 @@ async fn a_worker_serves_on_when_both_instances_are_gone() {
     answers(&load, 200).await;
     let worker = new.worker().unwrap();
     // At the same time, as far as they can tell.
-    for agent in [&old, &new] {
+    node::signal(old.pid().unwrap(), Signal::STOP);
+    for agent in [&new, &old] {
         node::kill(agent.pid().unwrap());
     }
     old.kill_parent().await;
