@@ -89,7 +89,12 @@ pub(crate) fn lookup(
     lasts: Duration,
 ) -> anyhow::Result<f64> {
     let sockets: Vec<UdpSocket> = (0..WINDOW)
-        .map(|_| Ok(Probe::to(port)?.socket))
+        .map(|_| {
+            let socket = Probe::to(port)?.socket;
+            // Nothing is asked again here: what is late is not lost.
+            socket.set_read_timeout(Some(BOUND))?;
+            Ok(socket)
+        })
         .collect::<io::Result<_>>()?;
     let queries: Vec<Vec<u8>> = (0..cluster.services).map(|n| query(&name(n))).collect();
     let mut buffer = [0; 4096];
