@@ -5,9 +5,8 @@
 //! that prints (`starts` if it starts) and `; ` why.
 
 use std::path::Path;
-use std::time::Duration;
 
-use pando_test::{Process, Server, ServerBuilder};
+use pando_test::{BOUND, Process, Server, ServerBuilder};
 
 use crate::pando;
 
@@ -55,7 +54,7 @@ async fn first_line(mut server: Server) -> String {
             .to_owned();
         line.replace(&format!("{}/", folder.display()), "")
     };
-    match server.wait_exit(Duration::from_secs(5)).await {
+    match server.wait_exit(BOUND).await {
         Ok(status) if status.code() == Some(1) => said(&server, server.folder()),
         Ok(status) => format!("{status}: {}", said(&server, server.folder())),
         Err(_) => "starts".to_owned(),
@@ -160,7 +159,7 @@ async fn below_the_first_line_the_place_is_shown_with_the_nearest_word() {
     let mut server = pando(". {\n    whoami\n    forwrd . 192.0.2.1\n}\n")
         .spawn()
         .unwrap();
-    server.wait_exit(pando_test::BOUND).await.unwrap();
+    server.wait_exit(BOUND).await.unwrap();
     let stderr = server.stderr();
     let mut lines = stderr.lines().skip(1);
     let shown = lines.find(|line| line.contains("forwrd . 192.0.2.1"));

@@ -120,9 +120,10 @@ async fn an_idle_connection_is_closed() {
     slow.send_raw(&[0]).await.unwrap();
     silent.closed().await.unwrap();
     let waited = started.elapsed();
-    assert!((2..=6).contains(&waited.as_secs()), "{waited:?}");
+    // Three seconds, and not the ten of one that has asked something.
+    assert!((2..10).contains(&waited.as_secs()), "{waited:?}");
     slow.closed().await.unwrap();
-    assert!(started.elapsed().as_secs() <= 6);
+    assert!(started.elapsed().as_secs() < 10);
 }
 
 #[tokio::test]
