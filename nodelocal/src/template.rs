@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -219,7 +219,7 @@ fn render(base: &str, config: &Config, values: &Values) -> String {
 
 /// Puts the text in the place of the file, at once where that can be: a file
 /// that is a mount of its own, or in a folder that cannot be written, is
-/// overwritten.
+/// overwritten. Where the disk is full it stays as it was.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     // A symbolic link stays one.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -234,7 +234,27 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         }
         let _ = fs::remove_file(&new);
     }
-    fs::write(&path, text)
+    overwrite(&path, text)
+}
+
+/// Room that the file has it keeps until all is written, so that what it said
+/// before can be put back.
+fn overwrite(path: &Path, text: &str) -> io::Result<()> {
+    let before = fs::read(path).unwrap_or_default();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    let mut write = |octets: &[u8]| {
+        file.rewind()?;
+        file.write_all(octets)?;
+        file.set_len(octets.len() as u64)
+    };
+    write(text.as_bytes()).inspect_err(|_| {
+        // It says why already.
+        let _ = write(&before);
+    })
 }
 
 fn create(path: &Path, text: &str) -> io::Result<()> {
@@ -441,6 +461,52 @@ b.local:53 {
             assert_eq!(node.template.poll(), written);
             assert_eq!(node.errors(), "3");
         }
+    }
+
+    /// A small disk, until it is dropped.
+    struct Disk(PathBuf);
+
+    impl Disk {
+        fn mount(path: &Path) -> Option<Self> {
+            fs::create_dir(path).unwrap();
+            let mount = std::process::Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=8k", "tmpfs"])
+                .arg(path)
+                .output();
+            let mounted = mount.is_ok_and(|mount| mount.status.success());
+            mounted.then(|| Self(path.to_owned()))
+        }
+    }
+
+    impl Drop for Disk {
+        fn drop(&mut self) {
+            let path = &self.0;
+            let umount = std::process::Command::new("umount").arg(path).status();
+            assert!(umount.is_ok_and(|status| status.success()));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_keeps_the_corefile_that_is_there() {
+        let mut node = Node::new();
+        let path = node.folder.path().join("disk");
+        let Some(_disk) = Disk::mount(&path) else {
+            return println!("skipped: nothing can be mounted here");
+        };
+        node.template.corefile = path.join("Corefile");
+        assert!(node.template.poll());
+        let good = fs::read_to_string(path.join("Corefile")).unwrap();
+        // Nothing else fits, and then more is to be written than the disk takes.
+        fs::write(path.join("other"), [0; 4096]).unwrap();
+        node.write("Corefile.base", &format!("{BASE}# {}\n", "-".repeat(5000)));
+        for _ in 0..2 {
+            assert!(!node.template.poll());
+            assert_eq!(fs::read_to_string(path.join("Corefile")).unwrap(), good);
+            assert_eq!(node.errors(), "1");
+        }
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
+        fs::remove_file(path.join("other")).unwrap();
+        assert!(node.template.poll());
     }
 
     #[test]
