@@ -36,6 +36,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 use tokio::net::UnixListener;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -50,6 +51,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a worker may take to write down its cache. A successor is patient
 /// for longer.
 pub(crate) const DUMP: Duration = Duration::from_secs(3);
+/// How long a caller may take to say who it is: it has nothing else to do.
+const GREETING: Duration = Duration::from_secs(1);
+/// Callers that may be about to say so; more wait in the backlog.
+const CALLERS: usize = 16;
 /// Between two callers, after one was refused.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Messages full of sockets that are taken; more than are ever kept.
@@ -301,7 +306,11 @@ impl<I: Iterator> NextIf for I {}
 
 /// Where successors call.
 #[derive(Debug)]
-pub struct Listener(UnixListener);
+pub struct Listener {
+    socket: UnixListener,
+    /// Callers that have not said who they are, lest one keeps the others out.
+    greeting: JoinSet<io::Result<Caller>>,
+}
 
 impl Listener {
     /// Listens at `path`, in place of a socket there that nobody serves.
@@ -331,7 +340,10 @@ impl Listener {
     /// Where the runtime cannot watch it.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        UnixListener::from_std(socket.into()).map(Self)
+        Ok(Self {
+            socket: UnixListener::from_std(socket.into())?,
+            greeting: JoinSet::new(),
+        })
     }
 
     /// The next peer with our user id that says hello, and was answered.
@@ -339,27 +351,39 @@ impl Listener {
     /// # Errors
     ///
     /// The system's, for lack of descriptors and such; or what was wrong with
-    /// a peer, which is none then.
-    pub async fn accept(&self) -> io::Result<Caller> {
-        let channel = Channel::from(self.0.accept().await?.0);
-        let (own, found) = (own_uid(), channel.peer_uid()?);
-        if found != own {
-            return Err(io::Error::other(format!(
-                "a process with user id {found}, not {own}, is refused"
-            )));
-        }
-        let caller = match timeout(PATIENCE, hear(&channel)).await? {
-            Ok(Some((Word::Hello, _))) => Caller::Successor,
-            Ok(Some((Word::Orphan, _))) => Caller::Orphan,
-            _ => {
-                return Err(io::Error::other(
-                    "a process that is no pando-node of this version",
-                ));
+    /// a peer, which is none then. Nothing is lost where it is cancelled.
+    pub async fn accept(&mut self) -> io::Result<Caller> {
+        loop {
+            tokio::select! {
+                accepted = self.socket.accept(), if self.greeting.len() < CALLERS => {
+                    let channel = Channel::from(accepted?.0);
+                    self.greeting.spawn(greet(channel));
+                }
+                Some(Ok(greeted)) = self.greeting.join_next() => return greeted,
             }
-        };
-        say(&channel, &Word::Hello, &[])?;
-        Ok(caller(channel))
+        }
     }
+}
+
+/// Hears who has called, and says hello.
+async fn greet(channel: Channel) -> io::Result<Caller> {
+    let (own, found) = (own_uid(), channel.peer_uid()?);
+    if found != own {
+        return Err(io::Error::other(format!(
+            "a process with user id {found}, not {own}, is refused"
+        )));
+    }
+    let caller = match timeout(GREETING, hear(&channel)).await {
+        Ok(Ok(Some((Word::Hello, _)))) => Caller::Successor,
+        Ok(Ok(Some((Word::Orphan, _)))) => Caller::Orphan,
+        _ => {
+            return Err(io::Error::other(
+                "a process that is no pando-node of this version",
+            ));
+        }
+    };
+    say(&channel, &Word::Hello, &[])?;
+    Ok(caller(channel))
 }
 
 /// Says what was wrong with a caller; lets some time pass, lest it be said too often.
@@ -411,7 +435,7 @@ mod tests {
         assert!(take(&path).await.unwrap().is_none());
         let listener = Listener::bind(&path).unwrap();
         let copy = listener.try_clone().unwrap();
-        let listener = Listener::new(listener).unwrap();
+        let mut listener = Listener::new(listener).unwrap();
         let sockets = keys(150).into_iter().map(|key| {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             (key, OwnedFd::from(socket))
@@ -473,7 +497,7 @@ mod tests {
             let path = path.clone();
             async move { take(&path).await }
         });
-        let caller = Channel::from(stranger.0.accept().await.unwrap().0);
+        let caller = Channel::from(stranger.socket.accept().await.unwrap().0);
         caller.send(b"220 hello\r\n", &[]).await.unwrap();
         let error = taking.await.unwrap().unwrap_err().to_string();
         assert!(
@@ -486,10 +510,43 @@ mod tests {
     async fn a_caller_that_says_something_else_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover.sock");
-        let listener = Listener::new(Listener::bind(&path).unwrap()).unwrap();
+        let mut listener = Listener::new(Listener::bind(&path).unwrap()).unwrap();
         let caller = dial(&path).unwrap();
         caller.send(b"GET / HTTP/1.1\r\n", &[]).await.unwrap();
         assert!(listener.accept().await.is_err());
         assert!(caller.receive().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn callers_that_say_nothing_keep_nobody_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover.sock");
+        let mut listener = Listener::new(Listener::bind(&path).unwrap()).unwrap();
+        let accepted = tokio::spawn(async move {
+            loop {
+                // Those that are gone are told of, too.
+                if let Ok(Caller::Successor(channel)) = listener.accept().await {
+                    return channel;
+                }
+            }
+        });
+        let mut silent = Vec::new();
+        for count in 0..CALLERS - 1 {
+            silent.push(dial(&path).unwrap());
+            // One that floods us with descriptors, and one that goes at once.
+            let files = [folder.path(); MAX_DESCRIPTORS].map(|path| fs::File::open(path).unwrap());
+            let files = files.each_ref().map(AsFd::as_fd);
+            match count {
+                1 => silent[1].send_now(b"?", &files).unwrap(),
+                2 => drop(silent.pop()),
+                _ => {}
+            }
+            tokio::task::yield_now().await;
+        }
+        let caller = dial(&path).unwrap();
+        say(&caller, &Word::Hello, &[]).unwrap();
+        let hello = timeout(GREETING / 2, hear(&caller)).await;
+        assert_eq!(hello.unwrap().unwrap().unwrap().0, Word::Hello);
+        drop(accepted.await.unwrap());
     }
 }

@@ -1,6 +1,6 @@
 //! The supervisor's dealings with other instances.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -26,8 +26,9 @@ use crate::restarts::Restarts;
 
 /// Between two attempts to take over from an instance that is busy.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Attempts before that is given up.
-const ATTEMPTS: usize = 50;
+/// Attempts before that is given up: 35 s. One that ends has done so by then,
+/// and takes nothing away any more that we have claimed.
+const ATTEMPTS: usize = 175;
 
 /// An instance that takes over, or has.
 pub(super) struct Successor {
@@ -64,6 +65,7 @@ pub(super) async fn meet(path: Option<&Path>) -> Met {
     let Some(path) = path else {
         return Met::default();
     };
+    let _turn = turn(path).await;
     let mut met = Met::default();
     for attempt in 1.. {
         match take(path).await {
@@ -98,6 +100,23 @@ pub(super) async fn meet(path: Option<&Path>) -> Met {
     }
     met.inode = fs::symlink_metadata(path).ok().map(|found| found.ino());
     met
+}
+
+/// Waits until no other instance is about to look what there is at the path, or
+/// to listen there: two that start at once must not both think to be the first.
+/// The turn lasts as long as what is returned, and none is waited for forever.
+async fn turn(path: &Path) -> Option<File> {
+    // The folder is there in any case; where it is not, nobody can listen.
+    let folder = File::open(path.parent()?).ok()?;
+    for _ in 0..ATTEMPTS {
+        match folder.try_lock() {
+            Err(TryLockError::WouldBlock) => sleep(PAUSE).await,
+            // A file system without locks has no turns.
+            _ => return Some(folder),
+        }
+    }
+    warn!("Somebody holds a lock of the folder of {}", path.display());
+    None
 }
 
 /// Turns what a peer says into events, until it is gone.
@@ -137,7 +156,7 @@ impl Supervisor {
         let Some(listener) = &self.listener else {
             return;
         };
-        let listener = match listener.try_clone().and_then(Listener::new) {
+        let mut listener = match listener.try_clone().and_then(Listener::new) {
             Ok(listener) => listener,
             Err(error) => return error!("Cannot wait for successors: {error}"),
         };

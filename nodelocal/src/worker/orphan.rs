@@ -52,7 +52,7 @@ async fn wait(
         return Ok(());
     }
     let copy = listener.try_clone()?;
-    let listener = Listener::new(listener)?;
+    let mut listener = Listener::new(listener)?;
     loop {
         let channel = match listener.accept().await {
             Ok(Caller::Successor(channel)) => channel,

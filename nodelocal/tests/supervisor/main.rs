@@ -269,6 +269,59 @@ async fn a_successor_that_cannot_serve_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_start_at_once_one_takes_over() {
+    let node = Node::new().await;
+    let [one, other] = ["Corefile", "Corefile2"].map(|name| node.spawn(name));
+    let took = |agent: &Agent| {
+        let lines = agent.lines();
+        let took = |text: &str| text.contains("Took over from the other instance");
+        lines.iter().any(|line| took(&line.text)).then_some(())
+    };
+    let which = until("one that took over", BOUND, || async {
+        took(&one)
+            .map(|()| false)
+            .or_else(|| took(&other).map(|()| true))
+    });
+    let (old, mut new) = match which.await.unwrap() {
+        true => (one, other),
+        false => (other, one),
+    };
+    new.note_worker();
+    old.says("Another instance has taken over").await;
+    old.end().await;
+    assert!(node.client().ask("a.example", "A").await.is_ok());
+    assert!(node.path("handover.sock").exists());
+    new.end().await;
+    assert!(!node.path("handover.sock").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_takes_long_to_end_is_waited_for() {
+    let node = Node::new().await;
+    let base = fs::read_to_string(node.path("base")).unwrap();
+    let lame = base.replace("\n prometheus", " {\n lameduck 12s\n }\n prometheus");
+    fs::write(node.path("base"), lame).unwrap();
+    let mut old = node.start().await;
+    old.signal("TERM").await.unwrap();
+    old.says("Going into lameduck mode").await;
+    let new = node.spawn("Corefile2");
+    new.says("it is ending; waiting").await;
+    // Only then may it claim what the old one takes away.
+    new.wait_for_line(" serves", LONG).await.unwrap();
+    let status = old.wait_exit(BOUND).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        !new.shown().contains("without hand-over"),
+        "{}",
+        new.shown()
+    );
+    assert!(node.path("handover.sock").exists());
+    assert!(node.client().ask("a.example", "A").await.is_ok());
+    fs::write(node.path("base"), base).unwrap();
+    new.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_serves_on_without_its_parent_until_another_comes() {
     let node = Node::new().await;
     let mut old = node.start().await;
