@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -132,6 +133,7 @@ pub async fn run(flags: Flags, arguments: Vec<String>, program: Program) -> anyh
     let errors = Arc::new(SetupErrors::default());
     let mut template = Template::new(&flags, errors.clone());
     template.poll();
+    raise_descriptor_limit();
     let setup = Setup::new(&flags, errors.clone());
     let Met {
         listener,
@@ -452,4 +454,16 @@ fn lower_oom_score() -> Option<String> {
     // Takes a privilege (CAP_SYS_RESOURCE); without it, things are as before.
     fs::write(PATH, OOM_SCORE).ok()?;
     Some(before)
+/// As many descriptors as the system lets us have: each address takes two for
+/// every core, and as many again while they are handed over.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // With fewer it goes as far as it goes, and says where it does not.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
 }

@@ -322,6 +322,25 @@ async fn one_that_takes_long_to_end_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_takes_as_many_descriptors_as_it_may() {
+    let node = Node::new().await;
+    let agent = node.command("Corefile");
+    let mut command = tokio::process::Command::new("prlimit");
+    command.arg("--nofile=64:4096");
+    command.arg(agent.as_std().get_program());
+    command.args(agent.as_std().get_args());
+    let mut agent = Agent::spawn(command);
+    agent.serves().await;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", agent.pid().unwrap())).unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let files: Vec<_> = files.unwrap().split_whitespace().collect();
+    assert_eq!(files[3..5], ["4096", "4096"], "{limits}");
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_serves_on_without_its_parent_until_another_comes() {
     let node = Node::new().await;
     let mut old = node.start().await;
