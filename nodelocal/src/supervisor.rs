@@ -98,6 +98,8 @@ struct Supervisor {
     claims: bool,
     /// Whether they are to be removed at the end.
     removes: bool,
+    /// Whether they are being removed.
+    unclaims: bool,
     template: Template,
     /// Where successors call.
     listener: Option<OwnedFd>,
@@ -165,6 +167,7 @@ pub async fn run(flags: Flags, arguments: Vec<String>, program: Program) -> anyh
         claims: false,
         removes: false,
         template,
+        unclaims: false,
         listener,
         inode,
         accepting: None,
@@ -233,7 +236,8 @@ impl Supervisor {
             Event::Claimed => self.settle(),
             Event::Released if self.phase == Phase::Releasing => return self.stop(),
             Event::Removed if self.phase == Phase::Removing => return Some(self.finish()),
-            Event::Released | Event::Removed => {}
+            Event::Removed => self.unclaims = false,
+            Event::Released => {}
             Event::Scrape(reply) => self.scrape(reply),
             Event::Caller(channel) => self.called(channel),
             Event::Successor(id, word) => return self.successor_said(id, word),
@@ -341,6 +345,8 @@ impl Supervisor {
     fn tear_down(&mut self) -> Option<u8> {
         if self.flags.skip_teardown || !self.claims {
             return self.stop();
+        // Given up because no worker serves: the end must not cut that short.
+        self.removes = self.unclaims;
         }
         self.phase = Phase::Releasing;
         self.deadline = Some(Instant::now() + PATIENCE);

@@ -71,6 +71,7 @@ impl Supervisor {
         }
         if self.claims {
             self.claims = false;
+            self.unclaims = true;
             self.job(Job::Remove);
         }
     }

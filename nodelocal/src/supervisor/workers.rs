@@ -86,6 +86,7 @@ impl Supervisor {
     /// Sees to it that the node's addresses come here.
     pub(super) fn claim(&mut self) {
         self.claims = true;
+        self.unclaims = false;
         self.job(Job::Ensure);
     }
 

@@ -38,7 +38,7 @@ async fn none_lost(load: Load) {
 }
 
 /// The process that serves: a child of the agent's first process.
-fn worker(agent: &Agent) -> Option<Pid> {
+pub(crate) fn worker(agent: &Agent) -> Option<Pid> {
     child(agent.pid()?)
 }
 
@@ -263,6 +263,35 @@ async fn pods_fall_through_to_the_cluster_while_no_worker_can_stay_up() {
     });
     back.await.expect("claimed again");
     house.served(&agent).await;
+}
+
+/// What it gives up it gives up whole, though it is told to end meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_steps_aside_and_ends_leaves_no_trace() {
+    if only_for_the_agent() {
+        return;
+    }
+    let Some(house) = House::build(Behind::Pando, &["shop"]).await else {
+        return;
+    };
+    let before = house.state();
+    for _ in 0..3 {
+        let agent = house.serving(&corefiles::cache_only(), &[]).await;
+        let parent = agent.pid().expect("runs");
+        let killer = tokio::spawn(async move {
+            loop {
+                if let Some(pid) = child(parent) {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        let line = agent.wait_for_line("No worker stays up", BOUND).await;
+        line.expect("steps aside");
+        killer.abort();
+        end(agent).await;
+        house.is_as(&before);
+    }
 }
 
 fn handover(house: &House) -> String {
