@@ -49,8 +49,10 @@ const YIELD: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(20);
 /// How long commands that change interface and rules may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// As `kubelet` itself, and below every Pod.
-const OOM_SCORE: &str = "-998";
+/// Never to be killed for memory, of which the parent has very little. Anything
+/// more and it would go with its worker: since Kubernetes 1.28 the kernel is told
+/// to kill all processes of a container at once, and leaves out only these.
+const OOM_SCORE: &str = "-1000";
 
 /// What the parent is at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,10 +98,10 @@ struct Supervisor {
     unserved: u32,
     /// Whether interface and rules are there, or are on the way.
     claims: bool,
-    /// Whether they are to be removed at the end.
-    removes: bool,
     /// Whether they are being removed.
     unclaims: bool,
+    /// Whether they are to be removed at the end.
+    removes: bool,
     template: Template,
     /// Where successors call.
     listener: Option<OwnedFd>,
@@ -131,11 +133,11 @@ struct Supervisor {
 pub async fn run(flags: Flags, arguments: Vec<String>, program: Program) -> anyhow::Result<u8> {
     let (events, receiver) = unbounded_channel();
     event::signals(&events).context("cannot trap signals")?;
+    raise_descriptor_limit();
     let oom_score = lower_oom_score();
     let errors = Arc::new(SetupErrors::default());
     let mut template = Template::new(&flags, errors.clone());
     template.poll();
-    raise_descriptor_limit();
     let setup = Setup::new(&flags, errors.clone());
     let Met {
         listener,
@@ -165,9 +167,9 @@ pub async fn run(flags: Flags, arguments: Vec<String>, program: Program) -> anyh
         restart: None,
         unserved: 0,
         claims: false,
+        unclaims: false,
         removes: false,
         template,
-        unclaims: false,
         listener,
         inode,
         accepting: None,
@@ -343,10 +345,10 @@ impl Supervisor {
     /// has finished: without the rules its answers would be tracked, and
     /// leave with another port than was asked.
     fn tear_down(&mut self) -> Option<u8> {
-        if self.flags.skip_teardown || !self.claims {
-            return self.stop();
         // Given up because no worker serves: the end must not cut that short.
         self.removes = self.unclaims;
+        if self.flags.skip_teardown || !self.claims {
+            return self.stop();
         }
         self.phase = Phase::Releasing;
         self.deadline = Some(Instant::now() + PATIENCE);
@@ -452,14 +454,6 @@ fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// Lowers the chance to be killed for memory: what it was before, where that
-/// could be done.
-fn lower_oom_score() -> Option<String> {
-    const PATH: &str = "/proc/self/oom_score_adj";
-    let before = fs::read_to_string(PATH).ok()?;
-    // Takes a privilege (CAP_SYS_RESOURCE); without it, things are as before.
-    fs::write(PATH, OOM_SCORE).ok()?;
-    Some(before)
 /// As many descriptors as the system lets us have: each address takes two for
 /// every core, and as many again while they are handed over.
 fn raise_descriptor_limit() {
@@ -472,4 +466,12 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, raised);
 }
 
+/// Lowers the chance to be killed for memory: what it was before, where that
+/// could be done.
+fn lower_oom_score() -> Option<String> {
+    const PATH: &str = "/proc/self/oom_score_adj";
+    let before = fs::read_to_string(PATH).ok()?;
+    // Takes a privilege (CAP_SYS_RESOURCE); without it, things are as before.
+    fs::write(PATH, OOM_SCORE).ok()?;
+    Some(before)
 }

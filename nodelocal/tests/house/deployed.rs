@@ -1,11 +1,14 @@
 //! The agent as `deploy/kustomize/node-agent` has it.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
 use pando_test::{BOUND, Site, until};
+use rustix::thread::CapabilitySet;
 
 use crate::rooms::{Behind, House, only_for_the_agent};
+use crate::unbroken::worker;
 
 /// A file of the manifests.
 fn file(name: &str) -> String {
@@ -54,6 +57,11 @@ fn words(of: &[String]) -> Vec<&str> {
     of.iter().map(String::as_str).collect()
 }
 
+fn oom_score(pid: impl Display) -> String {
+    let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+    score.expect("it runs").trim().to_owned()
+}
+
 async fn has_rules(house: &House) -> bool {
     let rules = until("rules", BOUND, || async {
         house
@@ -70,16 +78,32 @@ async fn its_capabilities_are_enough_and_needed() {
         return;
     }
     let all = capabilities();
-    assert_eq!(all, ["net_admin", "net_bind_service", "net_raw"]);
+    let names = ["net_admin", "net_bind_service", "net_raw", "sys_resource"];
+    assert_eq!(all, names);
     let Some(house) = House::build(Behind::Pando, &["shop"]).await else {
         return;
     };
     let base = template("base/config.yaml");
     let by = confined(&all);
+    // Where even this test may not.
+    let may = rustix::thread::capabilities(None)
+        .expect("capabilities")
+        .effective;
+    let expected = match may.contains(CapabilitySet::SYS_RESOURCE) {
+        true => "-1000".to_owned(),
+        false => {
+            println!("skipped: without SYS_RESOURCE no score can be lowered");
+            oom_score("self")
+        }
+    };
     for firewall in ["nft", "auto"] {
         let mut agent = house.agent_by(&words(&by), &base, &["-firewall", firewall]);
         house.served(&agent).await;
         assert!(has_rules(&house).await, "{}", agent.shown());
+        // The kernel leaves such processes out where it kills a whole container.
+        assert_eq!(oom_score(agent.pid().expect("runs")), expected);
+        let worker = worker(&agent).expect("a worker");
+        assert_ne!(oom_score(worker.as_raw_nonzero()), "-1000");
         agent.signal("TERM").await.expect("runs");
         agent.wait_exit(BOUND).await.expect("ends");
     }
