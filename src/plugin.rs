@@ -62,6 +62,9 @@ mod unasked;
 mod whoami;
 mod zone;
 
+#[cfg(fuzzing)]
+pub use secondary::fuzz_transfer;
+
 /// A directive that Pando implements.
 #[derive(Debug)]
 pub struct Definition {

@@ -38,6 +38,31 @@ use replay::Replay;
 use report::Report;
 use source::SourceError;
 
+/// For the fuzzer: reads queries from these octets, whatever they are, and
+/// looks at each as the comparison does; how many there were.
+#[cfg(fuzzing)]
+pub async fn fuzz(octets: &[u8]) -> usize {
+    let (out, mut found) = tokio::sync::mpsc::channel(AHEAD);
+    let reading = async move {
+        // What is wrong with them is for a person.
+        let _ = source::read(octets, 53, &out).await;
+    };
+    let taking = async {
+        let mut sieve = query::Sieve::new(Vec::new(), None);
+        let mut taken = 0;
+        while let Some(offered) = found.recv().await {
+            if let Some(query) = sieve.take(offered) {
+                assert!(query.name().to_string().ends_with('.'));
+                assert!(!query.qtype().is_empty());
+                assert!(query.message.len() <= usize::from(u16::MAX));
+                taken += 1;
+            }
+        }
+        taken
+    };
+    tokio::join!(reading, taking).1
+}
+
 /// Queries that are read ahead.
 const AHEAD: usize = 64;
 

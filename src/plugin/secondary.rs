@@ -54,6 +54,9 @@
 //! Answers are live: no cache keeps them, a change shows at once. What a cache
 //! has kept of a name before its zone came into a catalog stays for its TTL.
 
+#[cfg(fuzzing)]
+pub use incoming::fuzz as fuzz_transfer;
+
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;

@@ -52,7 +52,9 @@ pub enum Refusal {
 }
 
 impl Word {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The message.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self {
             Self::Hello => {
@@ -85,7 +87,12 @@ impl Word {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    /// A message.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none of these.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let word = match reader.u8()? {
             1 if (reader.array()?, reader.u8()?) == (*MAGIC, VERSION) => Self::Hello,

@@ -69,7 +69,7 @@ pub(super) async fn file(path: &Path, port: u16, out: &Sender) -> Result<(), Sou
     read(opened.map_err(SourceError::Open)?, port, out).await
 }
 
-async fn read(
+pub(super) async fn read(
     input: impl AsyncRead + Send + Unpin,
     port: u16,
     out: &Sender,

@@ -289,6 +289,33 @@ impl Incoming {
     }
 }
 
+/// For the fuzzer: takes messages in, as differences from what `base` comes to
+/// where that has messages; the zone as it would be handed on.
+#[cfg(fuzzing)]
+pub fn fuzz(
+    origin: Name<'_>,
+    id: u16,
+    base: &[Vec<u8>],
+    messages: &[Vec<u8>],
+) -> Option<Vec<Record>> {
+    let take = |base: Option<Arc<Zone>>, messages: &[Vec<u8>]| {
+        let mut incoming = Incoming::new(origin, base, id);
+        assert!(incoming.question().len() > wire::HEADER_LEN);
+        for message in messages {
+            match incoming.take(message) {
+                Ok(None) => {}
+                Ok(Some(Transferred::Zone(zone))) => return Some(zone),
+                Ok(Some(Transferred::Current)) | Err(_) => return None,
+            }
+        }
+        None
+    };
+    let base = take(None, base);
+    let zone = take(base, messages)?;
+    assert!(zone.size() <= MAX_ZONE);
+    Some(zone.transfer().collect())
+}
+
 fn ended(zone: Zone) -> State {
     State::Ended(Transferred::Zone(Arc::new(zone)))
 }
