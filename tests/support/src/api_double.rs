@@ -88,7 +88,7 @@ pub enum Break {
 #[derive(Debug)]
 pub struct ApiDouble {
     address: SocketAddr,
-    _port: Port,
+    port: Port,
     shared: Arc<Shared>,
     running: Mutex<Option<JoinHandle<()>>>,
 }
@@ -141,7 +141,7 @@ impl ApiDouble {
         let port = Port::claim();
         let double = Self {
             address: (ip, port.number()).into(),
-            _port: port,
+            port,
             shared: Arc::new(Shared {
                 store: Mutex::default(),
                 settings: Mutex::default(),
@@ -298,6 +298,7 @@ impl ApiDouble {
             // Aborted or done, the sockets are closed once it is joined.
             let _ = task.await;
         }
+        self.port.closed().await;
     }
 
     /// Opens the port again after [`Self::down`]. Objects stay.

@@ -128,7 +128,7 @@ fn canonical(name: &str) -> String {
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
-    _port: Port,
+    port: Port,
     shared: Arc<Shared>,
     running: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -165,7 +165,7 @@ impl Upstream {
         let port = Port::claim();
         let upstream = Self {
             address: (ip, port.number()).into(),
-            _port: port,
+            port,
             shared: Arc::new(Shared {
                 script: Mutex::default(),
                 seen: watch::Sender::default(),
@@ -217,6 +217,7 @@ impl Upstream {
             // Aborted or done, the sockets are closed once it is joined.
             let _ = task.await;
         }
+        self.port.closed().await;
     }
 
     /// Opens the sockets again after [`Self::down`], on the same port.
