@@ -430,9 +430,14 @@ async fn a_stranger_gets_and_gives_nothing() {
     }
     // The other one has the socket.
     let binary = theirs.path("pando-node");
-    fs::copy(env!("CARGO_BIN_EXE_pando-node"), &binary).unwrap();
-    let worker = env!("CARGO_BIN_EXE_pando-node-worker");
-    fs::copy(worker, theirs.path("pando-node-worker")).unwrap();
+    // By another process: a child that a test beside this one starts would hold
+    // open for writing what is to be run.
+    let copied = tokio::process::Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_pando-node"))
+        .arg(env!("CARGO_BIN_EXE_pando-node-worker"))
+        .arg(theirs.folder.path())
+        .status();
+    assert!(copied.await.unwrap().success());
     let as_nobody = |node: &Node| {
         let mut command = tokio::process::Command::new(&binary);
         command.args(node.command("Corefile").as_std().get_args());
