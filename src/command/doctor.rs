@@ -256,6 +256,12 @@ impl Options {
 fn corefile(facts: &Facts) -> Vec<Finding> {
     let text = match &facts.corefile {
         Ok(text) => text,
+        Err(Unknown::Absent(what)) if facts.corefile_is_mounted => {
+            let what = format!("{what} does not exist, and the replicas read their Corefile there");
+            return vec![Finding::error(what).advise(
+                "write it again, from a backup or a replica that runs: none starts without it",
+            )];
+        }
         Err(why) => return vec![Finding::not_checked(why)],
     };
     let template = facts.template();

@@ -74,7 +74,7 @@ fn rollout(set: &DaemonSet) -> Finding {
     let (ready, wanted) = (status.number_ready, status.desired_number_scheduled);
     let what = format!("DaemonSet {name}: {ready} of {wanted} nodes have a ready agent");
     let advice =
-        format!("kubectl get pods -o wide and look for those of {name} that are not ready");
+        format!("kubectl get pods -A -o wide and look for those of {name} that are not ready");
     match ready {
         _ if wanted == 0 => Finding::warning(format!("DaemonSet {name} has no node"))
             .advise("look at its nodeSelector and tolerations"),

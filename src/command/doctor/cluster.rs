@@ -177,6 +177,8 @@ pub(super) struct Facts {
     /// The addresses of `kubernetes.default`, which every replica must know.
     pub(super) api_service: Known<Vec<IpAddr>>,
     pub(super) corefile: Known<Text>,
+    /// Whether the replicas mount the ConfigMap that it should be in.
+    pub(super) corefile_is_mounted: bool,
     /// What a replica sees when it reads it.
     pub(super) replica: Replica,
 }
@@ -230,7 +232,7 @@ impl Facts {
             node: interfaces::all().any(|(_, ip)| ip.is_some_and(|ip| hosts.contains(&ip))),
         };
         let template = template(&pods, &deployments);
-        let (corefile, replica) = corefile(cluster, options, template).await;
+        let (corefile, corefile_is_mounted, replica) = corefile(cluster, options, template).await;
         Self {
             vantage,
             service,
@@ -243,6 +245,7 @@ impl Facts {
             namespaces,
             api_service: api_service.map(|service: Service| cluster_ips(&service)),
             corefile,
+            corefile_is_mounted,
             replica,
         }
     }
@@ -403,12 +406,13 @@ pub(super) fn cluster_ips(service: &Service) -> Vec<IpAddr> {
     ips
 }
 
-/// The Corefile that the replicas mount, and the files beside it.
+/// The Corefile that the replicas mount, whether they mount the ConfigMap where
+/// it was looked for, and the files beside it.
 async fn corefile(
     cluster: &Cluster,
     options: &Options,
     template: Option<&PodSpec>,
-) -> (Known<Text>, Replica) {
+) -> (Known<Text>, bool, Replica) {
     let mut replica = Replica::default();
     let mut main = options.configmap.clone();
     let maps = Api::<ConfigMap>::namespaced(cluster.client.clone(), &options.namespace);
@@ -453,10 +457,12 @@ async fn corefile(
         let text = super::read(conf);
         return (
             text.map_err(|error| Unknown::Other(error.to_string())),
+            false,
             replica,
         );
     }
     let name = main.unwrap_or_else(|| "coredns".to_owned());
+    let mounted = template.is_some_and(|spec| reads_corefile_of(spec, &name));
     let map = cluster.ask(maps.get(&name)).await;
     let text = map.and_then(|map| {
         let data = map.data.unwrap_or_default();
@@ -478,5 +484,44 @@ async fn corefile(
         name: "Corefile".to_owned(),
         text,
     });
-    (text, replica)
+    (text, mounted, replica)
+}
+
+/// Whether Pods like this cannot start without a Corefile in that ConfigMap.
+fn reads_corefile_of(spec: &PodSpec, map: &str) -> bool {
+    let mut volumes = spec.volumes.iter().flatten();
+    let mounts = volumes.any(|volume| {
+        let source = volume.config_map.as_ref();
+        source.is_some_and(|source| source.name == map && source.optional != Some(true))
+    });
+    let mut words = spec.containers.iter().flat_map(arguments);
+    mounts && words.any(|word| word.ends_with("/Corefile"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn replicas_need_the_map_that_they_read_their_corefile_in() {
+        let spec = |volume: Value, file: &str| -> PodSpec {
+            let container = json!({ "name": "coredns", "args": ["-conf", file] });
+            let spec = json!({
+                "containers": [container],
+                "volumes": [{ "name": "config-volume", "configMap": volume }],
+            });
+            serde_json::from_value(spec).unwrap()
+        };
+        let file = "/etc/coredns/Corefile";
+        for (volume, file, want) in [
+            (json!({ "name": "coredns" }), file, true),
+            (json!({ "name": "coredns", "optional": true }), file, false),
+            (json!({ "name": "other" }), file, false),
+            (json!({ "name": "coredns" }), "/etc/coredns/dns.conf", false),
+        ] {
+            assert_eq!(reads_corefile_of(&spec(volume, file), "coredns"), want);
+        }
+    }
 }

@@ -31,10 +31,18 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         Err(why) => found.push(Finding::not_checked(format!("Pods: {why}"))),
     }
     match &facts.deployments {
-        Ok(deployments) => found.extend(deployments.iter().filter_map(rollout)),
+        Ok(deployments) => found.extend(rollouts(deployments)),
         Err(why) => found.push(Finding::not_checked(format!("Deployments: {why}"))),
     }
     found
+}
+
+/// How a command about an object begins that can be pasted as it is.
+fn kubectl(object: &impl ResourceExt) -> String {
+    match object.namespace() {
+        Some(namespace) => format!("kubectl -n {namespace}"),
+        None => "kubectl".to_owned(),
+    }
 }
 
 fn service_itself(service: &Service) -> Vec<Finding> {
@@ -170,7 +178,7 @@ fn selected(service: &Service, pods: &[Pod]) -> Vec<Finding> {
 
 /// What is wrong with a Pod, in kubelet's words.
 fn pod(pod: &Pod) -> Option<Finding> {
-    let name = pod.name_any();
+    let (name, kubectl) = (pod.name_any(), kubectl(pod));
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
@@ -205,7 +213,7 @@ fn pod(pod: &Pod) -> Option<Finding> {
             ended.trim_end()
         );
         return Some(Finding::error(what).advise(format!(
-            "kubectl logs --previous {name}, kubectl describe pod {name}"
+            "{kubectl} logs --previous {name}, {kubectl} describe pod {name}"
         )));
     }
     let phase = status.phase.unwrap_or_default();
@@ -217,24 +225,53 @@ fn pod(pod: &Pod) -> Option<Finding> {
         let mut conditions = status.conditions.iter().flatten();
         let why = conditions.find(|condition| condition.type_ == "PodScheduled");
         let why = why
-            .and_then(|condition| condition.message.clone())
-            .unwrap_or_default();
+            .and_then(|condition| condition.message.as_ref())
+            .map_or_else(String::new, |message| format!(": {message}"));
         return Some(Finding::warning(format!(
-            "Pod {name} is not scheduled: {why}"
+            "Pod {name} is not scheduled{why}"
         )));
     }
     if !is("Ready") {
         let what = format!("Pod {name} is {phase} and not ready");
         return Some(Finding::warning(what).advise(format!(
-            "kubectl describe pod {name}; /ready at port 8181 names the plugin that waits"
+            "{kubectl} describe pod {name}; /ready at port 8181 names the plugin that waits"
         )));
     }
     None
 }
 
+fn rollouts(deployments: &[Deployment]) -> Vec<Finding> {
+    let others = |this: &Deployment| {
+        let others = deployments.iter().map(Deployment::name_any);
+        let others = others
+            .zip(deployments)
+            .filter(|(_, other)| wanted(other) > 0);
+        let mut names = others.map(|(name, _)| name);
+        names.find(|name| *name != this.name_any())
+    };
+    let found = deployments.iter();
+    found
+        .filter_map(
+            |deployment| match (wanted(deployment), others(deployment)) {
+                // As a migration leaves the one that it comes from.
+                (0, Some(other)) => Some(Finding::info(format!(
+                    "Deployment {} is scaled to 0, and {other} is in its place",
+                    deployment.name_any()
+                ))),
+                _ => rollout(deployment),
+            },
+        )
+        .collect()
+}
+
+fn wanted(deployment: &Deployment) -> i32 {
+    let spec = deployment.spec.as_ref();
+    spec.and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
 fn rollout(deployment: &Deployment) -> Option<Finding> {
     let name = deployment.name_any();
-    let wanted = deployment.spec.as_ref()?.replicas.unwrap_or(1);
+    let wanted = wanted(deployment);
     let status = deployment.status.clone().unwrap_or_default();
     let (ready, made) = (
         status.ready_replicas.unwrap_or(0),
@@ -242,8 +279,10 @@ fn rollout(deployment: &Deployment) -> Option<Finding> {
     );
     if wanted == 0 {
         return Some(
-            Finding::error(format!("Deployment {name} is scaled to 0"))
-                .advise(format!("kubectl scale deployment {name} --replicas=2")),
+            Finding::error(format!("Deployment {name} is scaled to 0")).advise(format!(
+                "{} scale deployment {name} --replicas=2",
+                kubectl(deployment)
+            )),
         );
     }
     let mut conditions = status.conditions.iter().flatten();
@@ -437,8 +476,27 @@ mod tests {
                 Some("Error: Deployment coredns: exceeded quota"),
             ),
         ] {
-            let found: Vec<Finding> = rollout(&deployment(spec, status)).into_iter().collect();
+            let found = rollouts(&[deployment(spec, status)]);
             assert_eq!(shown(&found), Vec::from_iter(want));
         }
+    }
+
+    /// What a migration leaves is healthy, and nobody is told to undo it.
+    #[test]
+    fn a_deployment_may_rest_while_another_serves() {
+        let deployment = |name: &str, replicas: u8| -> Deployment {
+            of(json!({
+                "metadata": { "name": name, "namespace": "kube-system" },
+                "spec": { "replicas": replicas, "selector": {}, "template": {} },
+                "status": { "replicas": replicas, "readyReplicas": replicas },
+            }))
+        };
+        let found = rollouts(&[deployment("coredns", 0), deployment("pando", 2)]);
+        let rests = "Info: Deployment coredns is scaled to 0, and pando is in its place";
+        assert_eq!(shown(&found), [rests]);
+        let found = rollouts(&[deployment("coredns", 0), deployment("pando", 0)]);
+        let scale = "kubectl -n kube-system scale deployment coredns --replicas=2";
+        assert_eq!(found[0].advice.as_deref(), Some(scale));
+        assert_eq!(found.len(), 2);
     }
 }

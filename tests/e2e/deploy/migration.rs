@@ -63,6 +63,11 @@ async fn walk(plane: &ControlPlane) {
         run(plane, &format!("{fewer}{replicas}")).await;
     }
     answer(plane, &["pando", "pando"]).await;
+    // As the page says to, from where it is read: outside of the cluster.
+    let kubeconfig = plane.kubeconfig().display().to_string();
+    let doctor = ["doctor", "--kubeconfig", &kubeconfig];
+    let well = crate::binary::run(std::path::Path::new("/"), &doctor).await;
+    assert_eq!(well.code, Some(0), "{well:?}");
     let budget = "kubectl -n kube-system create poddisruptionbudget pando --selector=app.kubernetes.io/name=pando --max-unavailable=1";
     run(plane, budget).await;
     run(plane, back_to_coredns).await;
