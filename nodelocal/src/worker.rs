@@ -85,12 +85,19 @@ pub fn run(flags: Flags) -> anyhow::Result<u8> {
             let parent = parent.clone();
             move |pulse| parent.started(pulse)
         }),
-        serving: Box::new(move || parent.serving()),
+        serving: Box::new({
+            let parent = parent.clone();
+            move || parent.serving()
+        }),
         requests: Some(receiver),
     };
     let served = runtime.block_on(app::run(options, host));
     runtime.shutdown_background();
-    Ok(served?)
+    match served {
+        // It gets no sockets any more, which is no failure.
+        Err(_) if parent.is_stopping() => Ok(0),
+        served => Ok(served?),
+    }
 }
 
 fn begin(socket: &OwnedFd) -> anyhow::Result<Inheritance> {

@@ -38,8 +38,7 @@ impl Supervisor {
     /// A worker said something.
     pub(super) fn heard(&mut self, life: u64, report: Report, files: Vec<OwnedFd>) {
         let Some(worker) = self.worker.as_mut().filter(|worker| worker.life == life) else {
-            // One that ends closes this and that, which is no news.
-            return;
+            return self.heard_at_its_end(life, report);
         };
         match report {
             Report::Open { id, key } => self.open(id, key),
@@ -51,6 +50,17 @@ impl Supervisor {
                 let pid = worker.pid;
                 self.serving(pid);
             }
+        }
+    }
+
+    /// A worker that was told to stop said something.
+    fn heard_at_its_end(&self, life: u64, report: Report) {
+        let worker = self.stopping.iter().find(|worker| worker.life == life);
+        // It may not even have begun to serve, and would wait for its sockets.
+        // That it closes this and that is no news.
+        if let (Some(worker), Report::Open { id, .. }) = (worker, report) {
+            let errno = rustix::io::Errno::CANCELED.raw_os_error();
+            worker.order(Order::Refused { id, errno }, &[]);
         }
     }
 

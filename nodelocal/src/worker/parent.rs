@@ -34,6 +34,8 @@ pub(super) struct Parent {
     kept: Mutex<Holder>,
     /// Whether the instance before serves again should the parent be gone.
     backed: AtomicBool,
+    /// Whether it was told to stop.
+    stopping: AtomicBool,
     /// By which the threads that serve are asked for a sign of life.
     pulse: OnceLock<Pulse>,
 }
@@ -53,6 +55,7 @@ impl Parent {
             ids: AtomicU32::new(0),
             kept: Mutex::default(),
             backed: AtomicBool::new(backed),
+            stopping: AtomicBool::new(false),
             pulse: OnceLock::new(),
         };
         (Arc::new(parent), sender)
@@ -67,6 +70,11 @@ impl Parent {
     /// Whether the instance before serves again when the parent is gone.
     pub(super) fn is_backed(&self) -> bool {
         self.backed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the parent has told the worker to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Tells that a configuration is in force.
@@ -114,7 +122,10 @@ impl Parent {
             // Where the server does not listen yet, or no longer, so many
             // requests may wait; more of these would say nothing new.
             (Order::Reload, _) => drop(requests.try_send(Request::Reload)),
-            (Order::Stop, _) => drop(requests.blocking_send(Request::Stop)),
+            (Order::Stop, _) => {
+                self.stopping.store(true, Ordering::Relaxed);
+                drop(requests.blocking_send(Request::Stop));
+            }
             (Order::Alone, _) => self.backed.store(false, Ordering::Relaxed),
             (Order::Beat { id }, _) => {
                 if let Some(pulse) = self.pulse.get() {

@@ -403,6 +403,22 @@ async fn sigterm_before_a_worker_serves_ends_it_all() {
     agent.end().await;
 }
 
+/// Whatever its worker is just about.
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_a_start_at_once() {
+    let node = Node::new().await;
+    for milliseconds in (0..60).step_by(4) {
+        let agent = node.spawn("Corefile");
+        agent.says("Updated Corefile").await;
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        let told = Instant::now();
+        agent.end().await;
+        let took = told.elapsed();
+        // Far less than the parent waits before it kills.
+        assert!(took < Duration::from_secs(10), "{milliseconds}: {took:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn something_else_at_the_path_is_left_alone() {
     let node = Node::new().await;
