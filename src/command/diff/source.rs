@@ -38,6 +38,9 @@ pub(super) enum SourceError {
     /// The format, of a kind that is not read.
     #[error("{0}")]
     Format(&'static str),
+    /// A file that was packed.
+    #[error("is packed by {0}: unpack it on the way, as in `{0} -dc FILE | pando diff … -`")]
+    Packed(&'static str),
     /// Nothing of what can be read.
     #[error("line {0} is no text: neither a list of names nor a file of pcap, pcapng or dnstap")]
     Binary(u64),
@@ -85,6 +88,9 @@ pub(super) async fn read(
         (dnstap::MAGIC, _) => dnstap::read(&mut whole, out).await,
         (pcap::MAGIC_NG, _) => pcap::read_ng(&mut whole, port, out).await,
         (_, Some(order)) => pcap::read(&mut whole, order, port, out).await,
+        ([0x1F, 0x8B, ..], _) => Err(SourceError::Packed("gzip")),
+        ([0x28, 0xB5, 0x2F, 0xFD], _) => Err(SourceError::Packed("zstd")),
+        ([0xFD, b'7', b'z', b'X'], _) => Err(SourceError::Packed("xz")),
         _ => list(BufReader::new(whole), out).await,
     }
 }
@@ -111,7 +117,8 @@ async fn list(
             let long = format!("longer than {MOST_LINE} octets");
             return Err(SourceError::Line(number, long));
         }
-        let text = text.trim();
+        // Some editors begin a file with a mark of its encoding.
+        let text = text.trim_start_matches('\u{FEFF}').trim();
         if text.is_empty() || text.starts_with(['#', ';']) {
             continue;
         }
@@ -239,10 +246,12 @@ mod tests {
         let stopped = [&start[..], &control(3, b"")].concat();
         let long = format!("a.b A\n{}\n", "x".repeat(4000));
         #[rustfmt::skip]
-        let table: [(&[u8], usize, &str); 24] = [
+        let table: [(&[u8], usize, &str); 26] = [
             (b"", 0, ""),
             (b"a.b", 1, ""),
             (b"# nothing\n\n ; a.b\r\na.b AAAA\r\n\ta.b\ttype65\n", 2, ""),
+            (b"\xEF\xBB\xBF# names\na.b A\n", 1, ""),
+            (&[0x1F, 0x8B, 8, 0, 0], 0, "is packed by gzip: unpack it on the way, as in `gzip -dc FILE | pando diff … -`"),
             (b"a.b A\na..b A\n", 1, "line 2: no domain name: \"a..b\""),
             (b"a.b A\na.b A IN\n", 1, "line 2: more than a name and a type: \"IN\""),
             (b"a.b AXFR", 0, "line 1: cannot be asked: AXFR"),
