@@ -4,15 +4,22 @@ use std::fs;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use pando_test::{BOUND, Client, Load, Page, Port, Process, Reply, Rule, Upstream, page, until};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::block_in_place;
 
 /// Queries a second under load.
 const RATE: u32 = 2000;
+
+/// Who puts a node under load: two of them are more than a small machine may
+/// have time for, and answers come late then.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// What all agents of one node have in common.
 pub(crate) struct Node {
@@ -21,6 +28,7 @@ pub(crate) struct Node {
     dns: Port,
     health: Port,
     metrics: Port,
+    turn: OnceLock<MutexGuard<'static, ()>>,
 }
 
 /// One agent; killed when dropped, with its worker.
@@ -42,6 +50,7 @@ impl Node {
             dns: Port::claim(),
             health: Port::claim(),
             metrics: Port::claim(),
+            turn: OnceLock::new(),
         };
         node.corefile("");
         node
@@ -80,7 +89,10 @@ impl Node {
         Client::to(self.address())
     }
 
+    /// One node at a time, until it is dropped.
     pub(crate) fn load(&self) -> Load {
+        let turn = || block_in_place(|| TURN.blocking_lock());
+        self.turn.get_or_init(turn);
         Load::here(self.address(), RATE)
     }
 
