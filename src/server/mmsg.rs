@@ -1,5 +1,5 @@
 //! Datagrams in batches: recvmmsg, sendmmsg, and the ancillary data that tells
-//! which of our addresses was asked.
+//! which of our addresses was asked; and how to wait for them.
 //!
 //! With `shared` all of the unsafe code. It hands out and takes in plain slices
 //! and addresses; no pointer of the system's structures leaves it.
@@ -10,16 +10,32 @@ mod messages;
 mod received;
 
 use std::io;
+use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::rc::Rc;
 
 use libc::{c_int, socklen_t};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 pub(super) use batch::{Batch, Outgoing};
 pub(super) use received::{Datagram, ROOM, Received};
 
 /// Datagrams that one call receives or sends at most.
 pub(super) const BATCH: usize = 32;
+
+/// Has the kernel tell, until this is dropped, that a socket can be read or
+/// written. A descriptor can be waited for once at a time.
+pub(super) fn watch(
+    socket: Rc<UdpSocket>,
+    interest: Interest,
+) -> io::Result<AsyncFd<Rc<UdpSocket>>> {
+    // SAFETY: what is returned owns a share of the socket, whose descriptor
+    // is open, and stays the same, for as long as anybody does.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
+    watched.map_err(io::Error::from)
+}
 
 /// Asks the kernel to say, with each datagram, which address it was sent to.
 pub(super) fn enable_destination(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
@@ -29,9 +45,27 @@ pub(super) fn enable_destination(socket: BorrowedFd<'_>, ipv6: bool) -> io::Resu
     }
 }
 
-/// Asks the kernel to say how many datagrams found the receive buffer full.
-pub(super) fn enable_drop_counter(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
+/// How many datagrams the kernel has dropped since the socket was made, above
+/// all because its receive buffer was full; it wraps.
+pub(super) fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut numbers = [0u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let mut len = size_of_val(&numbers) as socklen_t;
+    // SAFETY: the descriptor is open for the length of the borrow; the
+    // pointers describe `numbers`, integers of which the kernel writes no more
+    // than that, and its length.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            ptr::from_mut(&mut numbers).cast(),
+            &raw mut len,
+        )
+    };
+    match result {
+        0 => Ok(numbers.last().copied().unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Says whether the kernel may send an IPv4 datagram in fragments where its
@@ -78,7 +112,7 @@ fn set(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::R
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, UdpSocket};
+    use std::net::SocketAddr;
     use std::os::fd::AsFd;
 
     use super::*;
@@ -101,7 +135,6 @@ mod tests {
             let server = UdpSocket::bind(listen).unwrap();
             let ipv6 = server.local_addr().unwrap().is_ipv6();
             enable_destination(server.as_fd(), ipv6).unwrap();
-            enable_drop_counter(server.as_fd()).unwrap();
             let asked = SocketAddr::new(ask.parse().unwrap(), server.local_addr().unwrap().port());
             let clients: Vec<UdpSocket> = (0..3)
                 .map(|_| {
@@ -132,7 +165,6 @@ mod tests {
             assert_eq!(bytes, [&b"a"[..], &big, b""]);
             for datagram in &datagrams {
                 assert_eq!(datagram.destination, Some(asked.ip()));
-                assert_eq!(datagram.dropped, None);
             }
             let replies: Vec<_> = datagrams
                 .iter()
@@ -165,7 +197,6 @@ mod tests {
     fn stamps_come_when_asked_for() {
         let server = UdpSocket::bind("[::]:0").unwrap();
         enable_destination(server.as_fd(), true).unwrap();
-        enable_drop_counter(server.as_fd()).unwrap();
         let client = UdpSocket::bind("[::1]:0").unwrap();
         let port = server.local_addr().unwrap().port();
         client.connect(("::1", port)).unwrap();
@@ -188,6 +219,22 @@ mod tests {
         assert!(begun <= stamp && stamp <= std::time::SystemTime::now());
         enable_stamps(server.as_fd(), false).unwrap();
         assert_eq!(ask(), None);
+    }
+
+    #[test]
+    fn the_kernel_says_what_it_dropped() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(server.local_addr().unwrap()).unwrap();
+        assert_eq!(drops(server.as_fd()).unwrap(), 0);
+        let full = (0..1_000_000).find_map(|_| {
+            client.send(&[0; 1024]).unwrap();
+            let count = drops(server.as_fd()).unwrap();
+            (count > 0).then_some(count)
+        });
+        assert_eq!(full, Some(1));
+        client.send(&[0; 1024]).unwrap();
+        assert_eq!(drops(server.as_fd()).unwrap(), 2);
     }
 
     #[test]

@@ -195,7 +195,6 @@ pub fn bind_udp(address: SocketAddr, freebind: bool) -> io::Result<UdpSocket> {
     if address.ip().is_unspecified() {
         mmsg::enable_destination(socket.as_fd(), address.is_ipv6())?;
     }
-    mmsg::enable_drop_counter(socket.as_fd())?;
     if address.is_ipv4() {
         mmsg::allow_fragments(socket.as_fd(), false)?;
     }

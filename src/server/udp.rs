@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smallvec::SmallVec;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tracing::warn;
 
 use super::job::{Desk, Job};
@@ -31,10 +30,14 @@ const TURN: usize = 8;
 /// be told costs it some 50 ns a packet, and to change its mind it interrupts
 /// every CPU.
 const SAMPLES: Duration = Duration::from_secs(10);
+/// Between two looks at how many datagrams the kernel has dropped.
+const LOOKS: Duration = Duration::from_secs(1);
 /// Batches that a socket may have left when it is closed.
 const DRAIN: usize = 256;
 /// Replies that may wait for a full send buffer.
 const OUTBOX: usize = 4096;
+/// Until the next try to send, where nobody can say that there is room.
+const SEND_PAUSE: Duration = Duration::from_millis(5);
 
 /// The buffers of a worker; all its sockets use them in turn.
 pub(super) struct Buffers {
@@ -75,7 +78,7 @@ impl Buffers {
 
 /// A UDP socket of a worker.
 pub(super) struct Udp {
-    socket: UdpSocket,
+    socket: Rc<UdpSocket>,
     bound: SocketAddr,
     /// What the ledger knows the socket by.
     inode: u64,
@@ -87,6 +90,8 @@ pub(super) struct Udp {
     delivering: Cell<bool>,
     /// The kernel's count of drops as last seen.
     dropped: Cell<u32>,
+    /// When that was.
+    looked: Cell<Option<Tick>>,
     /// Whether the kernel says when datagrams arrive.
     stamped: Cell<bool>,
     /// When it last did.
@@ -149,7 +154,7 @@ enum Left {
 
 impl Udp {
     pub(super) fn new(
-        socket: std::net::UdpSocket,
+        socket: UdpSocket,
         local: Rc<Local>,
         desk: Rc<Desk>,
         buffers: Rc<Buffers>,
@@ -162,7 +167,7 @@ impl Udp {
             None => 0,
         };
         Ok(Rc::new(Self {
-            socket: UdpSocket::from_std(socket)?,
+            socket: Rc::new(socket),
             bound,
             inode,
             local: RefCell::new(local),
@@ -171,6 +176,7 @@ impl Udp {
             outbox: RefCell::default(),
             delivering: Cell::new(false),
             dropped: Cell::new(0),
+            looked: Cell::new(None),
             stamped: Cell::new(false),
             sampled: Cell::new(None),
             receive_buffer: DROPPED.with(&["receive_buffer"]),
@@ -184,38 +190,58 @@ impl Udp {
     }
 
     /// Serves the socket until the task is aborted.
+    ///
+    /// While it is busy nobody waits for it: the kernel would tell whoever
+    /// does of every query that comes and of every reply that has left, which
+    /// is a fifteenth of what a reply costs.
     pub(super) async fn receive(self: Rc<Self>) {
         loop {
-            if let Err(error) = self.socket.readable().await {
+            if let Err(error) = self.serve_announced().await {
                 warn!("UDP on {}: {error}", self.bound);
                 return;
             }
-            if (0..TURN).all(|_| self.take_batch() == Left::Perhaps) {
+            while self.take_turn() == Left::Perhaps {
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Serves one batch of a socket that is said to be readable.
-    fn take_batch(self: &Rc<Self>) -> Left {
-        let mut count = 0;
-        let receive = || {
-            count = self.buffers.receive(self.socket.as_fd(), self.inode)?;
-            match count {
-                BATCH => Ok(()),
-                // The kernel had no more at that moment: what arrives later
-                // makes the socket readable anew.
-                _ => Err(io::ErrorKind::WouldBlock.into()),
+    /// Serves what comes whenever the kernel says that something did, until
+    /// there is more than one turn takes.
+    async fn serve_announced(self: &Rc<Self>) -> io::Result<()> {
+        let announced = mmsg::watch(self.socket.clone(), Interest::READABLE)?;
+        loop {
+            let mut ready = announced.readable().await?;
+            if self.take_turn() == Left::Perhaps {
+                return Ok(());
             }
-        };
-        let received = self.socket.try_io(Interest::READABLE, receive);
-        if count > 0 {
-            self.serve();
+            // What has arrived since is announced anew.
+            ready.clear_ready();
         }
-        match received {
+    }
+
+    /// Serves up to [`TURN`] batches.
+    fn take_turn(self: &Rc<Self>) -> Left {
+        match (0..TURN).all(|_| self.take_batch() == Left::Perhaps) {
+            true => Left::Perhaps,
+            false => Left::Nothing,
+        }
+    }
+
+    /// Serves one batch.
+    fn take_batch(self: &Rc<Self>) -> Left {
+        match self.buffers.receive(self.socket.as_fd(), self.inode) {
+            Ok(count) => {
+                self.serve();
+                match count {
+                    BATCH => Left::Perhaps,
+                    // The kernel had no more at that moment.
+                    _ => Left::Nothing,
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Left::Nothing,
-            // Other errors are of an earlier send; what was received is still there.
-            _ => Left::Perhaps,
+            // Of an earlier send; what was received is still there.
+            Err(_) => Left::Perhaps,
         }
     }
 
@@ -239,12 +265,6 @@ impl Udp {
         let mut batch = self.buffers.batch.borrow_mut();
         let mut job = self.desk.job(&local, Proto::Udp);
         for datagram in self.buffers.received.borrow().datagrams() {
-            if let Some(count) = datagram.dropped {
-                // Both wrap at 32 bits.
-                let more = count.wrapping_sub(self.dropped.replace(count));
-                self.receive_buffer.add(more.into());
-                local.tally().dropped(more);
-            }
             job = match self.answer(&datagram, job, &local, &mut batch) {
                 Some(job) => job,
                 None => self.desk.job(&local, Proto::Udp),
@@ -253,7 +273,32 @@ impl Udp {
         self.desk.recycle(job);
         self.dispatch(&mut batch, &local, arrived);
         self.sample(&local, arrived, day);
+        self.count_drops(&local, arrived);
         self.buffers.settle();
+    }
+
+    /// Now and then asks the kernel how many datagrams it has dropped. It
+    /// would also say so with each one that it did not drop (SO_RXQ_OVFL), but
+    /// that is a fiftieth of what a reply costs.
+    fn count_drops(&self, local: &Local, now: Tick) {
+        if self
+            .looked
+            .get()
+            .is_some_and(|last| now.since(last) < LOOKS)
+        {
+            return;
+        }
+        self.looked.set(Some(now));
+        // A system that cannot say it has no such number.
+        let Ok(count) = mmsg::drops(self.socket.as_fd()) else {
+            return;
+        };
+        // Both wrap at 32 bits.
+        let more = count.wrapping_sub(self.dropped.replace(count));
+        if more > 0 {
+            self.receive_buffer.add(more.into());
+            local.tally().dropped(more);
+        }
     }
 
     /// Now and then lets the kernel say how long the datagrams of one batch
@@ -419,14 +464,21 @@ impl Udp {
     /// Sends what is posted, in batches of what comes together.
     async fn deliver(self: Rc<Self>) {
         while self.empty_outbox() {
-            // Says that the send buffer is full, and waits until it is not.
-            let full = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            let _ = self.socket.try_io(Interest::WRITABLE, full);
-            if self.socket.writable().await.is_err() {
-                return;
+            if self.writable().await.is_err() {
+                // Out of descriptors, by all odds.
+                tokio::time::sleep(SEND_PAUSE).await;
             }
         }
         self.delivering.set(false);
+    }
+
+    /// Waits until the send buffer has room.
+    async fn writable(&self) -> io::Result<()> {
+        // By another descriptor: for this one, whoever receives may wait.
+        let socket = Rc::new(self.socket.try_clone()?);
+        let watched = mmsg::watch(socket, Interest::WRITABLE)?;
+        watched.writable().await?.retain_ready();
+        Ok(())
     }
 
     /// Sends what is posted; whether the send buffer has no room for the rest.

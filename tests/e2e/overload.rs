@@ -63,6 +63,37 @@ async fn queries_that_wait_are_bounded_and_the_oldest_go() {
     server.client().ask("x.local", "A").await.unwrap();
 }
 
+/// What has piled up is answered whole, and so is who asks after it.
+#[tokio::test]
+async fn a_backlog_leaves_a_server_that_listens() {
+    let server = pando(METRICS).start().await.unwrap();
+    let query = Ask::new("example.org", "A").bytes();
+    for _ in 0..3 {
+        server.signal("STOP").await.unwrap();
+        // Of so many ports that every worker has its share.
+        let mut clients = Vec::new();
+        for _ in 0..16 {
+            let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            client.connect(server.address()).await.unwrap();
+            for _ in 0..64 {
+                client.send(&query).await.unwrap();
+            }
+            clients.push(client);
+        }
+        server.signal("CONT").await.unwrap();
+        for client in &clients {
+            for _ in 0..64 {
+                let mut answer = [0; 512];
+                let answer = client.recv(&mut answer);
+                tokio::time::timeout(BOUND, answer).await.unwrap().unwrap();
+            }
+        }
+        for _ in 0..16 {
+            server.client().ask("example.org", "A").await.unwrap();
+        }
+    }
+}
+
 /// Thousands of connections that say nothing don't keep others out.
 #[tokio::test]
 async fn silent_connections_make_room() {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
-use pando_test::{Ask, BOUND, Client, Netns, Process};
+use pando_test::{Ask, BOUND, Client, Netns, Process, link};
+use tokio::net::UdpSocket;
 
 use crate::pando;
 
@@ -170,4 +171,55 @@ async fn a_reply_too_large_for_its_path_goes_out_in_fragments() {
     };
     let (seen, _inhabitant) = netns.inhabit(ask).unwrap();
     assert_eq!(seen, (200, "qr aa rd".to_owned(), "NOERROR".to_owned()));
+}
+
+/// The kernel keeps what it cannot deliver yet, up to the send buffer's size.
+#[tokio::test]
+async fn a_client_that_is_gone_holds_others_up_until_the_kernel_gives_it_up() {
+    if let Some(why) = Netns::missing() {
+        return eprintln!("skipped: {why}");
+    }
+    let (here, there) = (
+        Netns::create("server").unwrap(),
+        Netns::create("gone").unwrap(),
+    );
+    link((&here, "eth0"), (&there, "eth0")).unwrap();
+    here.ip("link set eth0 address 02:00:00:00:00:01\naddr add 10.9.0.1/24 dev eth0\n")
+        .unwrap();
+    there
+        .ip("addr add 10.9.0.2/24 dev eth0\n\
+             neigh add 10.9.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent\n")
+        .unwrap();
+    // It asks, and nobody learns where to send what it asked for.
+    there.sysctl("net/ipv4/conf/eth0/arp_ignore", "8").unwrap();
+    let queue = "net/ipv4/neigh/eth0/unres_qlen_bytes";
+    here.sysctl(queue, "16777216").unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Corefile");
+    fs::write(&path, ".:53 {\n whoami\n}\n").unwrap();
+    let mut command = here.command(env!("CARGO_BIN_EXE_pando"));
+    command.arg("-conf").arg(&path);
+    let server = Process::spawn(command, None).unwrap();
+    server.wait_for_line("Pando-", BOUND).await.unwrap();
+    let flood = async || {
+        let query = Ask::new("example.org", "A").bytes();
+        // Of so many ports that every worker has its share.
+        for _ in 0..16 {
+            let socket = UdpSocket::bind("10.9.0.2:0").await?;
+            for _ in 0..128 {
+                socket.send_to(&query, "10.9.0.1:53").await?;
+            }
+        }
+        Ok(())
+    };
+    let (_, _flooder) = there.inhabit(flood).unwrap();
+    let ask = async || {
+        for _ in 0..8 {
+            let client = Client::to(([127, 0, 0, 1], 53).into()).bound(BOUND);
+            client.ask("example.org", "A").await?;
+        }
+        Ok(())
+    };
+    let (_, _client) = here.inhabit(ask).unwrap();
 }

@@ -52,7 +52,6 @@ impl Left {
             bytes: &self.bytes,
             sender: self.sender,
             destination: self.destination,
-            dropped: None,
             stamp: None,
         }
     }
@@ -225,7 +224,6 @@ mod tests {
                 bytes,
                 sender: sender.parse().unwrap(),
                 destination: destination.map(|ip| ip.parse().unwrap()),
-                dropped: Some(3),
                 stamp: None,
             };
             assert!(slot.write(1 << 40, &datagram, 1));
@@ -242,7 +240,6 @@ mod tests {
             bytes: &longer,
             sender: "192.0.2.1:53".parse().unwrap(),
             destination: None,
-            dropped: None,
             stamp: None,
         };
         assert!(!slot.write(1, &datagram, 1) && slot.read().is_none());

@@ -36,7 +36,6 @@ fn datagram(bytes: &[u8]) -> Datagram<'_> {
         bytes,
         sender: "192.0.2.1:4711".parse().unwrap(),
         destination: None,
-        dropped: None,
         stamp: None,
     }
 }

@@ -5,8 +5,8 @@ use std::ptr;
 
 use super::BATCH;
 
-/// Octets of ancillary data: an address, a count of drops and three times fit
-/// with their headers.
+/// Octets of ancillary data: an address and three times fit with their
+/// headers.
 pub(super) const CONTROL: usize = 128;
 
 /// Ancillary data, aligned as `cmsghdr` wants it.

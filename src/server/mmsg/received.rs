@@ -43,9 +43,6 @@ pub(in crate::server) struct Datagram<'a> {
     /// Where it was sent to, in the family of the socket; known after
     /// [`enable_destination`].
     pub destination: Option<IpAddr>,
-    /// How many the kernel has dropped on this socket so far, if any; known
-    /// after [`enable_drop_counter`].
-    pub dropped: Option<u32>,
     /// When it arrived, in Unix time; known after [`enable_stamps`].
     pub stamp: Option<Duration>,
 }
@@ -132,16 +129,11 @@ impl<'a> Received<'a> {
         let parts = self.messages.headers.iter().zip(&*self.messages.names);
         let parts = parts.zip(&*self.buffers).take(self.len);
         parts.filter_map(|((message, name), buffer)| {
-            let Ancillary {
-                destination,
-                dropped,
-                stamp,
-            } = ancillary(&message.msg_hdr);
+            let Ancillary { destination, stamp } = ancillary(&message.msg_hdr);
             Some(Datagram {
                 bytes: buffer.get(..message.msg_len as usize)?,
                 sender: address(name)?,
                 destination,
-                dropped,
                 stamp,
             })
         })
@@ -179,7 +171,6 @@ fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
 #[derive(Default)]
 struct Ancillary {
     destination: Option<IpAddr>,
-    dropped: Option<u32>,
     stamp: Option<Duration>,
 }
 
@@ -208,10 +199,6 @@ fn ancillary(header: &libc::msghdr) -> Ancillary {
                 // SAFETY: the same, with an in6_pktinfo.
                 let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
                 found.destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
-            }
-            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
-                // SAFETY: the same, with a 32-bit counter.
-                found.dropped = Some(unsafe { data.cast::<u32>().read_unaligned() });
             }
             (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => {
                 // SAFETY: the same, with three times, of which the first is
