@@ -512,10 +512,9 @@ async fn a_worker_that_does_not_come_to_serve_leaves_clients_to_the_cluster() {
     let node = Node::new().await;
     let agent = node.start().await;
     // The next one waits for an API server that there is none of.
-    node.corefile(
+    node.corefile_now(
         "kubernetes cluster.local {\n endpoint http://127.0.0.1:1\n startup_timeout 10m\n }",
     );
-    fs::copy(node.path("base"), node.path("Corefile")).unwrap();
     node::kill(agent.worker().unwrap());
     let line = "No worker comes to serve";
     agent.wait_for_line(line, LONG).await.unwrap();
