@@ -1,43 +1,35 @@
 //! UDP on one worker: a batch in, a batch out.
 
+mod looks;
+mod outbox;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use smallvec::SmallVec;
 use tokio::io::Interest;
 use tracing::warn;
 
+use self::outbox::Letter;
 use super::job::{Desk, Job};
-use super::ledger::{Entry, Ledger, Share};
+use super::ledger::{Ledger, Share};
 use super::listener::Local;
 use super::mmsg::{self, BATCH, Batch, Datagram, Outgoing, Received};
 use super::parked::DROPPED;
-use super::tally::Departures;
 use crate::chain::Proto;
 use crate::clock::{self, Tick};
 use crate::metrics::Counter;
 
 /// Batches that one wake-up may serve before others have their turn.
 const TURN: usize = 8;
-/// Between two batches of which the kernel says how long they have waited: to
-/// be told costs it some 50 ns a packet, and to change its mind it interrupts
-/// every CPU.
-const SAMPLES: Duration = Duration::from_secs(10);
-/// Between two looks at how many datagrams the kernel has dropped.
-const LOOKS: Duration = Duration::from_secs(1);
 /// Batches that a socket may have left when it is closed.
 const DRAIN: usize = 256;
-/// Replies that may wait for a full send buffer.
-const OUTBOX: usize = 4096;
-/// Until the next try to send, where nobody can say that there is room.
-const SEND_PAUSE: Duration = Duration::from_millis(5);
 
 /// The buffers of a worker; all its sockets use them in turn.
 pub(super) struct Buffers {
@@ -98,51 +90,6 @@ pub(super) struct Udp {
     sampled: Cell<Option<Tick>>,
     receive_buffer: Counter,
     send_failed: Counter,
-}
-
-/// A reply that could not be sent with its batch.
-enum Letter {
-    /// The query had to wait; the ledger's entry ends when it is sent.
-    Job(Box<Job>, Option<Entry>),
-    /// The send buffer had no room.
-    Copy {
-        bytes: Box<[u8]>,
-        to: SocketAddr,
-        from: Option<IpAddr>,
-        /// When the query arrived.
-        arrived: Tick,
-    },
-}
-
-impl Letter {
-    fn copy(outgoing: &Outgoing<'_>, arrived: Tick) -> Self {
-        Self::Copy {
-            bytes: outgoing.bytes.into(),
-            to: outgoing.to,
-            from: outgoing.from,
-            arrived,
-        }
-    }
-
-    fn arrived(&self) -> Tick {
-        match self {
-            Self::Copy { arrived, .. } => *arrived,
-            Self::Job(job, _) => job.exchange.arrived,
-        }
-    }
-
-    fn outgoing(&self) -> Outgoing<'_> {
-        match self {
-            Self::Copy {
-                bytes, to, from, ..
-            } => Outgoing {
-                bytes,
-                to: *to,
-                from: *from,
-            },
-            Self::Job(job, _) => job.outgoing(),
-        }
-    }
 }
 
 /// Whether a socket had more than was taken.
@@ -277,66 +224,6 @@ impl Udp {
         self.buffers.settle();
     }
 
-    /// Now and then asks the kernel how many datagrams it has dropped. It
-    /// would also say so with each one that it did not drop (SO_RXQ_OVFL), but
-    /// that is a fiftieth of what a reply costs.
-    fn count_drops(&self, local: &Local, now: Tick) {
-        if self
-            .looked
-            .get()
-            .is_some_and(|last| now.since(last) < LOOKS)
-        {
-            return;
-        }
-        self.looked.set(Some(now));
-        // A system that cannot say it has no such number.
-        let Ok(count) = mmsg::drops(self.socket.as_fd()) else {
-            return;
-        };
-        // Both wrap at 32 bits.
-        let more = count.wrapping_sub(self.dropped.replace(count));
-        if more > 0 {
-            self.receive_buffer.add(more.into());
-            local.tally().dropped(more);
-        }
-    }
-
-    /// Now and then lets the kernel say how long the datagrams of one batch
-    /// have waited in the socket.
-    fn sample(&self, local: &Local, now: Tick, day: Option<SystemTime>) {
-        let Some(received_at) = day else {
-            let last = self.sampled.get();
-            if last.is_none_or(|last| now.since(last) >= SAMPLES) {
-                self.sampled.set(Some(now));
-                // A system that cannot say it has no such numbers.
-                let on = mmsg::enable_stamps(self.socket.as_fd(), true).is_ok();
-                self.stamped.set(on);
-            }
-            return;
-        };
-        let received = self.buffers.received.borrow();
-        let mut stamps = received.datagrams().filter_map(|d| d.stamp).peekable();
-        if stamps.peek().is_none() {
-            // Whoever else has the socket, as while an agent hands over, may
-            // have had enough of them.
-            if self
-                .sampled
-                .get()
-                .is_some_and(|asked| now.since(asked) >= SAMPLES)
-            {
-                self.stamped.set(false);
-            }
-            return;
-        }
-        let received = received_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        for stamp in stamps {
-            local.tally().waited(received.saturating_sub(stamp));
-        }
-        self.sampled.set(Some(now));
-        let off = mmsg::enable_stamps(self.socket.as_fd(), false).is_ok();
-        self.stamped.set(!off);
-    }
-
     /// Serves what a process before this one has received and not answered.
     pub(super) fn resume(self: &Rc<Self>) {
         let Some(ledger) = &self.buffers.ledger else {
@@ -447,82 +334,5 @@ impl Udp {
                 }
             }
         }
-    }
-
-    /// Leaves a letter for [`Udp::deliver`].
-    fn post(self: &Rc<Self>, letter: Letter) {
-        let mut outbox = self.outbox.borrow_mut();
-        if outbox.len() >= OUTBOX {
-            return self.send_failed.inc();
-        }
-        outbox.push_back(letter);
-        if !self.delivering.replace(true) {
-            tokio::task::spawn_local(self.clone().deliver());
-        }
-    }
-
-    /// Sends what is posted, in batches of what comes together.
-    async fn deliver(self: Rc<Self>) {
-        while self.empty_outbox() {
-            if self.writable().await.is_err() {
-                // Out of descriptors, by all odds.
-                tokio::time::sleep(SEND_PAUSE).await;
-            }
-        }
-        self.delivering.set(false);
-    }
-
-    /// Waits until the send buffer has room.
-    async fn writable(&self) -> io::Result<()> {
-        // By another descriptor: for this one, whoever receives may wait.
-        let socket = Rc::new(self.socket.try_clone()?);
-        let watched = mmsg::watch(socket, Interest::WRITABLE)?;
-        watched.writable().await?.retain_ready();
-        Ok(())
-    }
-
-    /// Sends what is posted; whether the send buffer has no room for the rest.
-    fn empty_outbox(&self) -> bool {
-        let mut batch = self.buffers.batch.borrow_mut();
-        let mut outbox = self.outbox.borrow_mut();
-        loop {
-            let count = outbox.len().min(BATCH);
-            if count == 0 {
-                return false;
-            }
-            let mut entries = SmallVec::<[Entry; BATCH]>::new();
-            let mut arrived = SmallVec::<[Tick; BATCH]>::new();
-            for letter in outbox.drain(..count) {
-                batch.push(&letter.outgoing());
-                arrived.push(letter.arrived());
-                if let Letter::Job(job, entry) = letter {
-                    self.desk.recycle(job);
-                    entries.extend(entry);
-                }
-            }
-            self.send(&mut batch);
-            drop(entries);
-            let mut departures = Departures::default();
-            let (gone, waiting) = arrived.split_at(batch.done().min(count));
-            gone.iter().for_each(|arrived| departures.add(*arrived));
-            departures.sent(self.local.borrow().tally());
-            let left: SmallVec<[Letter; BATCH]> = batch
-                .rest()
-                .zip(waiting)
-                .map(|(left, arrived)| Letter::copy(&left, *arrived))
-                .collect();
-            batch.clear();
-            if !left.is_empty() {
-                left.into_iter()
-                    .rev()
-                    .for_each(|letter| outbox.push_front(letter));
-                return true;
-            }
-        }
-    }
-
-    /// Whether nothing is posted.
-    pub(super) fn is_idle(&self) -> bool {
-        !self.delivering.get()
     }
 }
