@@ -41,7 +41,10 @@ spec: { clusterIP: 10.96.0.7, ports: [{ name: http, port: 80 }] }
 
 async fn start(corefile: &str) -> Server {
     let server = pando(corefile).file("cluster.yaml", CLUSTER).start();
-    server.await.unwrap()
+    let server = server.await.unwrap();
+    // What is in force is noted behind the first answers, and before this line.
+    server.wait_for_line("linux/", BOUND).await.unwrap();
+    server
 }
 
 /// A server with an upstream that answers `a.test`.
