@@ -12,7 +12,8 @@
 //! `runtime_metrics` is accepted and changes nothing: it selects series of
 //! the Go runtime, which Pando does not have.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode, header};
@@ -134,28 +135,56 @@ impl Spec for PrometheusSpec {
             if let Some(neighbour) = behind.nth(1) {
                 let _ = assembled.neighbour.set(neighbour.name());
             }
-            for (server, zone, name) in enabled(block) {
-                PLUGIN_ENABLED
-                    .with(&[server, &zone, block.view, name])
-                    .set(1.0);
-            }
-        });
-        builder.on_shutdown(|| {
-            PLUGIN_ENABLED.clear();
-            Box::pin(std::future::ready(Ok(())))
+            let _ = assembled.enabled.set(Enabled::of(block));
         });
         builder.push(plugin);
         Ok(())
     }
 }
 
-fn enabled<'a>(block: &'a Assembled<'a>) -> impl Iterator<Item = (&'a str, String, &'static str)> {
-    block.servers.iter().flat_map(move |server| {
-        block.block.zones.iter().flat_map(move |zone| {
-            let plugins = block.chain.iter();
-            plugins.map(move |plugin| (server.as_str(), zone.to_string(), plugin.name()))
-        })
-    })
+/// The series of `coredns_plugin_enabled` of one block, there for as long as
+/// its configuration is: of two that overlap in a reload, the one that ends
+/// leaves those that both have.
+struct Enabled(Vec<[String; 4]>);
+
+/// How many blocks have a series.
+static HOLDERS: Mutex<BTreeMap<[String; 4], usize>> = Mutex::new(BTreeMap::new());
+
+impl Enabled {
+    fn of(block: &Assembled<'_>) -> Self {
+        let mut all = Vec::new();
+        let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+        for server in block.servers {
+            for zone in &block.block.zones {
+                for plugin in block.chain {
+                    let view = block.view.to_owned();
+                    let name = plugin.name().to_owned();
+                    let labels = [server.clone(), zone.to_string(), view, name];
+                    PLUGIN_ENABLED
+                        .with(&labels.each_ref().map(String::as_str))
+                        .set(1.0);
+                    *holders.entry(labels.clone()).or_default() += 1;
+                    all.push(labels);
+                }
+            }
+        }
+        Self(all)
+    }
+}
+
+impl Drop for Enabled {
+    fn drop(&mut self) {
+        let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+        for labels in &self.0 {
+            if let Some(count) = holders.get_mut(labels) {
+                *count -= 1;
+            }
+        }
+        holders.retain(|_, count| *count > 0);
+        PLUGIN_ENABLED.retain(|labels| {
+            <&[String; 4]>::try_from(labels).is_ok_and(|labels| holders.contains_key(labels))
+        });
+    }
 }
 
 fn answer(_: &Request<Incoming>) -> Response<Body> {
@@ -176,6 +205,7 @@ fn answer(_: &Request<Incoming>) -> Response<Body> {
 struct Prometheus {
     /// The plugin behind it, known once the chain is complete.
     neighbour: OnceLock<&'static str>,
+    enabled: OnceLock<Enabled>,
 }
 
 impl Plugin for Prometheus {

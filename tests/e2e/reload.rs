@@ -71,6 +71,19 @@ async fn a_changed_file_is_served() {
     // Set a moment behind the line.
     becomes(&mut server, &version, "1").await;
     becomes(&mut server, "coredns_reload_failed_total", "0").await;
+    // The plugins of the new configuration, and no longer those of the old one.
+    let metrics = server.at("METRICS_PORT");
+    until("the plugins are those of the new file", BOUND, || async {
+        let page = page(metrics, "/metrics", &[]).await.ok()?;
+        let mut enabled: Vec<&str> = (page.body.lines())
+            .filter(|line| line.starts_with("coredns_plugin_enabled{"))
+            .map(|line| line.rsplit("zone=").next().unwrap_or_default())
+            .collect();
+        enabled.dedup();
+        (enabled == ["\"b.example.\"} 1"]).then_some(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
