@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use pando_test::{Agent, BOUND, Load, Site, until};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::task::JoinHandle;
 
 use crate::corefiles;
 use crate::rooms::{Behind, House, SOON, count, only_for_the_agent};
@@ -228,15 +229,7 @@ async fn pods_fall_through_to_the_cluster_while_no_worker_can_stay_up() {
     let agent = house.serving(&corefiles::cache_only(), &[]).await;
     let with_one = house.state();
     let health = || async { house.page("10.0.0.1:9353", "/health").await.ok() };
-    let parent = agent.pid().expect("runs");
-    let killer = tokio::spawn(async move {
-        loop {
-            if let Some(pid) = child(parent) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    });
+    let killer = killing_workers(&agent);
     let gone = until("interface and rules go", BOUND, || async {
         (house.state() == before).then_some(())
     });
@@ -277,21 +270,26 @@ async fn an_agent_that_steps_aside_and_ends_leaves_no_trace() {
     let before = house.state();
     for _ in 0..3 {
         let agent = house.serving(&corefiles::cache_only(), &[]).await;
-        let parent = agent.pid().expect("runs");
-        let killer = tokio::spawn(async move {
-            loop {
-                if let Some(pid) = child(parent) {
-                    let _ = kill_process(pid, Signal::KILL);
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        });
+        let killer = killing_workers(&agent);
         let line = agent.wait_for_line("No worker stays up", BOUND).await;
         line.expect("steps aside");
         killer.abort();
         end(agent).await;
         house.is_as(&before);
     }
+}
+
+/// Kills every worker that an agent starts, until the task is aborted.
+fn killing_workers(agent: &Agent) -> JoinHandle<()> {
+    let parent = agent.pid().expect("runs");
+    tokio::spawn(async move {
+        loop {
+            if let Some(pid) = child(parent) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
 }
 
 fn handover(house: &House) -> String {
