@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corefile::key::ZoneKey;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::chain::Plugin;
 use crate::configuration::History;
@@ -306,6 +307,30 @@ impl<'a> Builder<'a> {
     /// Runs when this configuration ends: at a reload and at the end of the process.
     pub fn on_shutdown(&mut self, hook: impl FnOnce() -> HookFuture + Send + 'static) {
         self.hooks.shutdown.push(Box::new(hook));
+    }
+
+    /// Does work that may block once in every `period`, the first time after
+    /// one, until this configuration ends or is given up before it came into
+    /// force.
+    pub fn repeat(&mut self, period: Duration, work: impl Fn() + Send + Sync + 'static) {
+        let work = Arc::new(work);
+        let task = self.control.spawn(async move {
+            let mut ticks = tokio::time::interval(period);
+            // The first tick comes at once.
+            ticks.tick().await;
+            loop {
+                ticks.tick().await;
+                let work = Arc::clone(&work);
+                // A panic there must not end it all; it is logged.
+                let _ = tokio::task::spawn_blocking(move || work()).await;
+            }
+        });
+        // Ends with the hook, too, when that never runs.
+        let task = AbortOnDropHandle::new(task);
+        self.on_shutdown(move || {
+            drop(task);
+            Box::pin(std::future::ready(Ok(())))
+        });
     }
 
     /// Runs at the end of the process only, behind the shutdown hooks, in the order of [`ORDER`].

@@ -26,7 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corefile::{Dispenser, Error, Token, duration, number};
-use tokio_util::task::AbortOnDropHandle;
 
 use self::file::HostsFile;
 use super::{Block, BuildError, Builder, Definition, Parsed, Spec};
@@ -171,24 +170,9 @@ impl Spec for HostsSpec {
             Box::pin(std::future::ready(Ok(())))
         });
         if !self.reload.is_zero() {
-            let (hosts, reload) = (hosts.clone(), self.reload);
-            let looking = builder.control.spawn(async move {
-                let mut ticks = tokio::time::interval(reload);
-                // The first tick comes at once, and the file is read at startup.
-                ticks.tick().await;
-                loop {
-                    ticks.tick().await;
-                    let hosts = hosts.clone();
-                    // A panic there must not end the looking; it is logged.
-                    let _ = tokio::task::spawn_blocking(move || hosts.file.update()).await;
-                }
-            });
-            // It ends with the hook, too, when the configuration never comes into force.
-            let task = AbortOnDropHandle::new(looking);
-            builder.on_shutdown(move || {
-                task.abort();
-                Box::pin(std::future::ready(Ok(())))
-            });
+            let hosts = hosts.clone();
+            // The file is read at startup.
+            builder.repeat(self.reload, move || hosts.file.update());
         }
         builder.push(hosts);
         Ok(())

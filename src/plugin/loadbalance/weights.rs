@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::address;
 use crate::plugin::{BuildError, Builder};
@@ -97,24 +96,11 @@ impl Weights {
         if reload.is_zero() {
             return;
         }
-        let looking = builder.control.spawn(async move {
-            let mut ticks = tokio::time::interval(reload);
-            // The first tick comes at once, and the file is read at startup.
-            ticks.tick().await;
-            loop {
-                ticks.tick().await;
-                let this = self.clone();
-                let update = tokio::task::spawn_blocking(move || this.update());
-                if let Ok(Err(error)) = update.await {
-                    tracing::error!(target: TARGET, "{error}");
-                }
+        // The file is read at startup.
+        builder.repeat(reload, move || {
+            if let Err(error) = self.update() {
+                tracing::error!(target: TARGET, "{error}");
             }
-        });
-        // It ends with the hook, too, when the configuration never comes into force.
-        let task = AbortOnDropHandle::new(looking);
-        builder.on_shutdown(move || {
-            task.abort();
-            Box::pin(std::future::ready(Ok(())))
         });
     }
 
